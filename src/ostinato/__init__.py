@@ -1,0 +1,62 @@
+"""Ostinato: recurrent sequence models, from raw sequences to a network that is trained, understood and deployed.
+
+>>> import ostinato
+>>> model = ostinato.LanguageModel(cell="gru", hidden_size=64)
+>>> ostinato.LanguageModel(hiden_size=64)
+Traceback (most recent call last):
+ostinato.errors.SettingsError: unknown setting 'hiden_size' (did you mean hidden_size?)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ostinato.cells import GatedCell as GatedCell
+    from ostinato.cells import GRUCell as GRUCell
+    from ostinato.cells import HiddenState as HiddenState
+    from ostinato.cells import LSTMCell as LSTMCell
+    from ostinato.cells import LSTMState as LSTMState
+    from ostinato.cells import ReLURNNCell as ReLURNNCell
+    from ostinato.cells import RNNCell as RNNCell
+    from ostinato.errors import OstinatoError as OstinatoError
+    from ostinato.hub import from_pretrained as from_pretrained
+    from ostinato.hub import push_to_hub as push_to_hub
+    from ostinato.kernels.recurrence import backend as backend
+    from ostinato.networks import Bidirectional as Bidirectional
+    from ostinato.networks import Deep as Deep
+    from ostinato.networks import Recurrent as Recurrent
+    from ostinato.tasks import load as load
+    from ostinato.tasks.language_model import LanguageModel as LanguageModel
+    from ostinato.topologies import SeqToSeq as SeqToSeq
+
+# name → where it is; imported when first used, so that `import ostinato` does not wait for torch
+_PUBLIC = {
+    **dict.fromkeys(
+        ("GatedCell", "GRUCell", "HiddenState", "LSTMCell", "LSTMState", "ReLURNNCell", "RNNCell"), "ostinato.cells"
+    ),
+    "OstinatoError": "ostinato.errors",
+    **dict.fromkeys(("from_pretrained", "push_to_hub"), "ostinato.hub"),
+    "backend": "ostinato.kernels.recurrence",
+    **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
+    "load": "ostinato.tasks",
+    "LanguageModel": "ostinato.tasks.language_model",
+    "SeqToSeq": "ostinato.topologies",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ostinato")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

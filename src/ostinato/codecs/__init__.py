@@ -1,0 +1,1 @@
+"""Codecs: raw input to tensors and back."""

@@ -1,0 +1,73 @@
+"""How a word-level codec takes text apart and puts it together again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from ostinato.errors import MissingExtra, SettingsError
+
+# Han and Japanese kana are written without blanks: without a dictionary each character is a word of its own
+_UNSPACED = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_WORDS = re.compile(rf" ?[{_UNSPACED}]| ?[^\W{_UNSPACED}]+(?:['’][^\W{_UNSPACED}]+)*| ?[^\w\s]|\s")
+_TOKENS = re.compile(r"\n|\S+")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003134f]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+
+class Splitter(NamedTuple):
+    """Two functions that undo each other: text to tokens, tokens to pieces of text."""
+
+    split: Callable[[str], list[str]]
+    join: Callable[[Iterable[str]], Iterator[str]]
+
+
+def _jieba(text: str) -> list[str]:
+    import rjieba
+
+    return rjieba.cut(text)
+
+
+def _with_blanks(tokens: Iterable[str]) -> Iterator[str]:
+    start = True
+    for token in tokens:
+        yield token if start or token == "\n" else " " + token
+        start = token == "\n"
+
+
+SPLITTERS: dict[str, Splitter] = {
+    "words": Splitter(_WORDS.findall, iter),
+    "whitespace": Splitter(_TOKENS.findall, _with_blanks),
+    "jieba": Splitter(_jieba, iter),
+}
+"""By name.
+
+`words`: words and marks by Unicode's classes, each with the blank before it, so that tokens joined are the text again;
+every Han character is a token. `whitespace`: what stands between blanks, and each line end, for corpora that are
+tokenised already; runs of blanks come back as one. `jieba`: Chinese words from a dictionary (the extra `zh`), other text
+as it stands; tokens joined are the text again.
+
+>>> SPLITTERS["words"].split("I don't 吃鱼, a b.")
+['I', " don't", ' 吃', '鱼', ',', ' a', ' b', '.']
+>>> "".join(SPLITTERS["whitespace"].join(["the", "cat", "\\n", "sat"]))
+'the cat\\nsat'
+"""
+
+
+def choose_splitter(name: str, sample: str) -> str:
+    """The splitter that `name` stands for: `auto` takes `jieba` where at least 30 % of the letters of `sample` are Han.
+
+    Raises:
+        SettingsError: if no splitter has that name.
+        MissingExtra: if Chinese words are wanted and rjieba is not installed.
+    """
+    if name == "auto":
+        letters = len(_LETTER.findall(sample))
+        name = "jieba" if letters and len(_HAN.findall(sample)) >= 0.3 * letters else "words"
+    if name not in SPLITTERS:
+        raise SettingsError(f"splitter = {name!r}: one of auto, {', '.join(SPLITTERS)}")
+    if name == "jieba" and find_spec("rjieba") is None:
+        raise MissingExtra("rjieba", "zh", "the level word on Chinese text (level char needs nothing)")
+    return name

@@ -1,0 +1,217 @@
+"""Readers: files of any number, size and quality to blocks of clean text, with file and byte in every error."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import gzip
+import hashlib
+import io
+import shutil
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ostinato.errors import DataError, SettingsError, nearest
+
+BLOCK_BYTES = 1 << 20
+_BOMS = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+
+
+def find_files(sources: Sequence[str | Path]) -> list[Path]:
+    """The files that `sources` name, in order: files, folders (every file below, hidden ones left out) and globs.
+
+    Raises:
+        DataError: if a source names nothing.
+    """
+    files: list[Path] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            found = sorted(
+                entry
+                for entry in path.rglob("*")
+                if entry.is_file() and not any(part.startswith(".") for part in entry.relative_to(path).parts)
+            )
+            if not found:
+                raise DataError(f"{path}: the folder holds no files")
+        elif path.exists():
+            found = [path]
+        elif glob.has_magic(str(source)):
+            found = sorted(Path(name) for name in glob.glob(str(source), recursive=True) if Path(name).is_file())  # noqa: PTH207
+            if not found:
+                raise DataError(f"{source}: no file matches this pattern")
+        else:
+            beside = [str(entry) for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+            raise DataError(f"{source}: no such file or folder{nearest(str(path), beside)}")
+        files += found
+    if not files:
+        raise DataError("no input: name a file, a folder, a pattern, or - for standard input")
+    return files
+
+
+def spool_standard_input(path: Path) -> None:
+    """Copy standard input to `path`, since a corpus is read more than once."""
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, BLOCK_BYTES)
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Text from files as blocks that end at a line's end where there is one.
+
+    A byte-order mark is dropped, and CRLF and CR become LF. Files whose name ends in `.gz` are decompressed. Two files
+    are kept apart by a line end.
+
+    Args:
+        files: what to read, in this order.
+        encoding: of the files, by Python's name.
+        errors: `strict` stops at a byte that is not text; `replace` puts U+FFFD there; `ignore` drops it.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> _ = path.write_bytes(b"One.\\r\\nTwo.\\r\\n")
+    >>> list(TextReader([path]).blocks())
+    ['One.\\nTwo.\\n']
+    """
+
+    files: Sequence[Path]
+    encoding: str = "utf-8"
+    errors: str = "strict"
+
+    def __post_init__(self) -> None:
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise SettingsError(f"encoding = {self.encoding!r}: Python knows no such encoding") from None
+        if self.errors not in ("strict", "replace", "ignore"):
+            raise SettingsError(f"errors = {self.errors!r}: one of strict, replace, ignore")
+
+    def blocks(self) -> Iterator[str]:
+        """Blocks of about a mebibyte of text, in order.
+
+        Raises:
+            DataError: with the file and the byte offset, if a file cannot be read or decoded.
+        """
+        for index, path in enumerate(self.files):
+            last = ""
+            for block in _at_line_ends(_line_ends(self._decoded(path))):
+                yield block
+                last = block[-1]
+            if last not in ("", "\n") and index + 1 < len(self.files):
+                yield "\n"
+
+    def _decoded(self, path: Path) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder(self.encoding)(self.errors)
+        read = 0
+        for data in _byte_blocks(path):
+            if read == 0:
+                data = self._without_bom(path, data)
+            pending = len(decoder.getstate()[0])
+            try:
+                yield decoder.decode(data)
+            except UnicodeDecodeError as error:
+                raise self._not_text(path, read - pending, error) from None
+            read += len(data)
+        pending = len(decoder.getstate()[0])
+        try:
+            yield decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            raise self._not_text(path, read - pending, error) from None
+
+    def _without_bom(self, path: Path, data: bytes) -> bytes:
+        if codecs.lookup(self.encoding).name != "utf-8":
+            return data
+        for bom, encoding in _BOMS.items():
+            if data.startswith(bom):
+                raise DataError(f"{path}: begins with the mark of {encoding.upper()}: pass --encoding {encoding}")
+        return data.removeprefix(codecs.BOM_UTF8)
+
+    def _not_text(self, path: Path, start: int, error: UnicodeDecodeError) -> DataError:
+        found = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.end][:4])
+        where = f"{path}: byte {start + error.start:,}"
+        how = "or --errors replace to accept it as U+FFFD"
+        return DataError(f"{where}: {found} is not {self.encoding} ({error.reason}); pass the right --encoding, {how}")
+
+
+def _byte_blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+            while data := file.read(BLOCK_BYTES):
+                yield data
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged gzip file: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _line_ends(blocks: Iterable[str]) -> Iterator[str]:
+    decoder = io.IncrementalNewlineDecoder(None, translate=True)
+    for block in blocks:
+        yield decoder.decode(block)
+    yield decoder.decode("", final=True)
+
+
+def _at_line_ends(blocks: Iterable[str]) -> Iterator[str]:
+    """The same text cut after line ends, or after blanks, or anywhere if a line grows beyond eight blocks."""
+    rest: list[str] = []
+    held = 0
+    for block in blocks:
+        cut = block.rfind("\n") + 1
+        if not cut and held + len(block) > 8 * BLOCK_BYTES:
+            cut = block.rfind(" ") + 1 or len(block)
+        if cut:
+            yield "".join([*rest, block[:cut]])
+            rest, held = [], 0
+        if tail := block[cut:]:
+            rest.append(tail)
+            held += len(tail)
+    if rest:
+        yield "".join(rest)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a corpus was: the SHA-256 of its text as UTF-8 after decoding, and its sizes."""
+
+    sha256: str
+    characters: int
+    files: tuple[str, ...]
+
+
+def fingerprint(reader: TextReader) -> Fingerprint:
+    """Read a corpus once and say what it is."""
+    digest, characters = hashlib.sha256(), 0
+    for block in reader.blocks():
+        digest.update(block.encode("utf-8", "surrogatepass"))
+        characters += len(block)
+    return Fingerprint(digest.hexdigest(), characters, tuple(path.name for path in reader.files))
+
+
+def split_at(blocks: Iterable[str], characters: int, whole_lines: bool) -> Iterator[tuple[int, str]]:
+    """Each block with its part: 0 for the first `characters` characters, 1 for those after.
+
+    With `whole_lines` the cut moves to the end of the line that it falls into.
+    """
+    part, before = 0, 0
+    for block in blocks:
+        if part == 0 and before + len(block) > characters:
+            cut = max(characters - before, 0)
+            if whole_lines and cut and block[cut - 1] != "\n":
+                cut = block.find("\n", cut) + 1 or len(block)
+            if block[:cut]:
+                yield 0, block[:cut]
+            if block[cut:]:
+                part = 1
+                yield 1, block[cut:]
+        else:
+            yield part, block
+        before += len(block)

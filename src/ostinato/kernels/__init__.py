@@ -1,0 +1,1 @@
+"""Kernels: the time loop, several ways, and the losses that need one."""

@@ -1,0 +1,39 @@
+"""Tasks: a codec, a topology and a head, each in one file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ostinato.bundle import read_manifest
+from ostinato.errors import BundleError, nearest
+
+TASKS = {"language-model": "ostinato.tasks.language_model:LanguageModel"}
+"""Where the class of each task is."""
+
+
+def task_class(name: str) -> Any:
+    """The class of a task.
+
+    Raises:
+        BundleError: if this version has no such task.
+    """
+    if name not in TASKS:
+        raise BundleError(f"task {name!r}: this version has {', '.join(TASKS)}{nearest(name, TASKS)}")
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def load(path: str | Path, device: str = "cpu") -> Any:
+    """The model in a folder, whatever its task.
+
+    Args:
+        path: of the folder.
+        device: where its weights go.
+
+    Raises:
+        BundleError: if the folder is not a model, or damaged; the text says how.
+    """
+    folder = Path(path)
+    return task_class(read_manifest(folder)["task"]).from_bundle(folder, device)

@@ -1,0 +1,182 @@
+"""Fitting a model in a folder: begin, survive, resume, end with the best."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+
+from ostinato import bundle
+from ostinato.errors import BundleError, SettingsError, TrainingError
+from ostinato.files import remove_unfinished, write_text
+from ostinato.settings import Settings
+from ostinato.tasks.model import Model, pick_device
+from ostinato.training.find_rate import find_rate
+from ostinato.training.history import read_history
+from ostinato.training.loop import Trainer
+from ostinato.training.report import Reporter, Silent, make_reporter
+from ostinato.training.settings import TrainingSettings
+
+Sources = str | Path | Sequence[str | Path]
+
+
+class FittedModel(Model):
+    """A model that is trained on files by the loop of `ostinato.training`."""
+
+    resumable: ClassVar[frozenset[str]] = frozenset(
+        {"epochs", "max_steps", "max_minutes", "patience", "log_every", "threads", "device", "tensorboard"}
+    )
+    """Settings that a resumed training may change."""
+
+    reporter: Reporter = Silent()
+    _folder: Path | None = None
+
+    def fit(
+        self,
+        corpus: Sources,
+        validation: Sources | None = None,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        progress: bool | None = None,
+    ) -> Self:
+        """Train.
+
+        Args:
+            corpus: a file, a folder, a pattern, several of them, or `-` for standard input.
+            validation: the same for the validation data; the end of the corpus if None.
+            output: folder of the model, in which the training can be resumed; a temporary one if None.
+            overwrite: replace the model that stands in `output`.
+            progress: show it; None: a display on a terminal, lines elsewhere.
+
+        Raises:
+            DataError: if the data cannot be read or are too short.
+            BundleError: if something stands at `output` already.
+            Interrupted: at SIGINT or SIGTERM, after a checkpoint.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model" if output is None else Path(output)
+            _clear(folder, overwrite)
+            (folder / bundle.RUN).mkdir(parents=True)
+            names = {"corpus": _names(corpus), "validation": _names(validation) if validation is not None else []}
+            write_text(folder / bundle.RUN / "sources.json", json.dumps(names))
+            self.write_about(folder, "training")
+            return self._train(folder, progress)
+
+    @classmethod
+    def resume(cls, path: str | Path, progress: bool | None = None, **changes: Any) -> Self:
+        """Go on with a training that was stopped, to the same bits as if it had not been; or train longer.
+
+        Args:
+            path: the folder that `fit` was given as `output`.
+            progress: as in `fit`.
+            changes: settings to change, of those in `resumable`.
+
+        Raises:
+            BundleError: if there is no training in that folder.
+            SettingsError: if a setting cannot change any more.
+        """
+        folder = Path(path)
+        manifest = bundle.read_manifest(folder)
+        if manifest["task"] != cls.task:
+            raise BundleError(f"{folder}: holds a {manifest['task']}, not a {cls.task}")
+        if not (folder / bundle.RUN / "sources.json").exists():
+            raise BundleError(f"{folder}: no training to resume: its run/ is missing")
+        if fixed := sorted(changes.keys() - cls.resumable):
+            raise SettingsError(f"{', '.join(fixed)}: cannot change on resume; {', '.join(sorted(cls.resumable))} can")
+        model = cls(**{**manifest["settings"], **changes})
+        model.data = manifest.get("data", {})
+        return model._train(folder, progress)
+
+    def _train(self, folder: Path, progress: bool | None) -> Self:
+        self.reporter, self._folder = make_reporter(progress), folder
+        run = folder / bundle.RUN
+        remove_unfinished(folder)
+        remove_unfinished(run)
+        settings = self.settings
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        names = json.loads((run / "sources.json").read_text("utf-8"))
+        corpus = self.prepare(names["corpus"], names["validation"], folder)
+        self._codec, self.data = corpus.codec, corpus.about
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(settings.seed)
+            self._network = self.build().to(pick_device(settings.device))
+            objective = self.objective(corpus)
+            if settings.learning_rate == "auto":
+                rate = find_rate(objective, self._part(TrainingSettings)).suggestion
+                self.reporter.message(f"learning rate found: {rate:.2g}")
+                self.settings = settings = settings.model_copy(update={"learning_rate": rate})
+            self.write_about_run(folder)
+            training = self._part(TrainingSettings)
+            trainer = Trainer(objective, training, run, folder / bundle.HISTORY, self.reporter)
+            position = trainer.train()
+        if not (folder / bundle.WEIGHTS).exists():
+            raise TrainingError(f"{folder}: no evaluation gave a finite loss, so there is no best model to keep")
+        self.read_weights(self.network, folder / bundle.WEIGHTS)  # early stopping restores the best
+        self.network.eval()
+        self.history = read_history(folder / bundle.HISTORY)
+        figures = objective.figures(position.best_loss)
+        self.metrics = {"validation_loss": position.best_loss} | {f"validation_{n}": v for n, v in figures.items()}
+        self.metrics |= {"best_step": position.best_step, "steps": position.step, "epochs": position.epoch}
+        self.metrics |= {"skipped_steps": position.skipped, "training_seconds": round(position.seconds, 1)}
+        self.write_about(folder)
+        return self
+
+    def write_about_run(self, folder: Path) -> None:
+        """Note in the manifest what is known when training begins: settings and data."""
+        manifest = {"task": self.task, "status": "training", "settings": self.settings.plain()}
+        bundle.write_manifest(folder, manifest | {"metrics": self.metrics, "data": self.data})
+
+    def keep_best(self, step: int, loss: float) -> None:
+        """Put the weights as they are into the bundle, whose model they are from now on."""
+        assert self._folder is not None  # noqa: S101
+        self.write_weights(self._folder / bundle.WEIGHTS, {"step": str(step), "validation_loss": repr(loss)})
+
+    def find_learning_rate(self, corpus: Sources, progress: bool | None = False) -> Any:
+        """Sweep the learning rate over a short training on a corpus; see `ostinato.training.find_rate`."""
+        with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng():
+            folder = Path(scratch)
+            (folder / bundle.RUN).mkdir()
+            self.reporter = make_reporter(progress)
+            prepared = self.prepare(_names(corpus), [], folder)
+            self._codec = prepared.codec
+            torch.manual_seed(self.settings.seed)
+            self._network = self.build().to(pick_device(self.settings.device))
+            found = find_rate(self.objective(prepared), self._part(TrainingSettings))
+            self._codec = self._network = None  # not a trained model
+            return found
+
+    def prepare(self, sources: Sequence[str | Path], validation: Sequence[str | Path], folder: Path) -> Any:
+        """Codec and data, made in a folder or found there."""
+        raise NotImplementedError
+
+    def objective(self, corpus: Any) -> Any:
+        """What training descends (`ostinato.training.loop.Objective`)."""
+        raise NotImplementedError
+
+    def _part(self, kind: type[Settings]) -> Any:
+        return kind(**{name: getattr(self.settings, name) for name in kind.model_fields})
+
+
+def _names(sources: Sources) -> list[str]:
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    return [str(source) if str(source) == "-" else str(Path(source).absolute()) for source in listed]
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Make room for a new model, if what stands there may go."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        try:
+            bundle.read_manifest(folder)
+        except BundleError as error:
+            raise BundleError(f"{folder}: will not be replaced, since it is no model ({error})") from None
+        if not overwrite:
+            raise BundleError(f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it")
+        shutil.rmtree(folder)

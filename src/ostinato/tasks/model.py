@@ -1,0 +1,154 @@
+"""What every task's model can do: be saved, loaded and told about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from ostinato import bundle
+from ostinato.codecs.text import TextCodec
+from ostinato.errors import BundleError, SettingsError
+from ostinato.files import write_text
+from ostinato.settings import Settings
+from ostinato.tasks.card import model_card
+from ostinato.training.history import read_history
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` is a GPU where there is one.
+
+    Raises:
+        SettingsError: if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device = {name!r}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+class Model:
+    """A network with its codec, settings and record.
+
+    Args:
+        settings: by name; an unknown one is an error that names the nearest known.
+    """
+
+    task: ClassVar[str]
+    Settings: ClassVar[type[Settings]]
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings: Any = self.Settings.checked(settings)
+        self._network: nn.Module | None = None
+        self._codec: TextCodec | None = None
+        self.metrics: dict[str, Any] = {}
+        """What the last training reached."""
+        self.data: dict[str, Any] = {}
+        """Fingerprint and sizes of what it was trained on."""
+        self.history: list[dict[str, Any]] = []
+        """The records of `history.jsonl`."""
+
+    @property
+    def network(self) -> Any:
+        """The network.
+
+        Raises:
+            SettingsError: before `fit`.
+        """
+        if self._network is None:
+            raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
+        return self._network
+
+    @property
+    def codec(self) -> TextCodec:
+        """The codec.
+
+        Raises:
+            SettingsError: before `fit`.
+        """
+        if self._codec is None:
+            raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
+        return self._codec
+
+    def build(self) -> nn.Module:
+        """The network that the settings and the codec describe, untrained."""
+        raise NotImplementedError
+
+    def sample(self) -> str:
+        """Something for the model card that shows what the model does."""
+        return ""
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the model as a folder.
+
+        Raises:
+            BundleError: if something stands there that would be lost.
+        """
+        folder = Path(path)
+        with bundle.writing_bundle(folder, overwrite) as new:
+            self.write_weights(new / bundle.WEIGHTS, {})
+            (new / bundle.CODEC).mkdir()
+            self.codec.save(new / bundle.CODEC)
+            write_text(new / bundle.HISTORY, "".join(json.dumps(record) + "\n" for record in self.history))
+            self.write_about(new)
+        return folder
+
+    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the weights alone, whole or not at all."""
+        arrays = {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
+        bundle.write_tensors(path, arrays, notes)
+
+    def write_about(self, folder: Path, status: str = "complete") -> None:
+        """Write the manifest, and the model card if there is something to tell."""
+        manifest = {"task": self.task, "status": status, "settings": self.settings.plain()}
+        manifest |= {"metrics": self.metrics, "data": self.data}
+        bundle.write_manifest(folder, manifest)
+        if self._network is not None:
+            write_text(folder / bundle.CARD, model_card(self, self.sample()))
+
+    @classmethod
+    def from_bundle(cls, folder: Path, device: str = "cpu") -> Self:
+        """The model that stands in a folder; see `ostinato.load`."""
+        manifest = bundle.read_manifest(folder)
+        if not (folder / bundle.WEIGHTS).exists() and manifest.get("status") == "training":
+            raise BundleError(f"{folder}: its training has not reached an evaluation yet: resume it first (--resume {folder})")
+        try:
+            model = cls(**manifest["settings"])
+        except (SettingsError, KeyError, TypeError) as error:
+            raise BundleError(f"{folder / bundle.MANIFEST}: damaged settings: {error}") from None
+        model.metrics, model.data = manifest.get("metrics", {}), manifest.get("data", {})
+        model._codec = TextCodec.load(folder / bundle.CODEC)
+        model.history = read_history(folder / bundle.HISTORY)
+        network = model.build()
+        model.read_weights(network, folder / bundle.WEIGHTS)
+        model._network = network.to(pick_device(device)).eval()
+        return model
+
+    @staticmethod
+    def read_weights(network: nn.Module, path: Path) -> None:
+        """Fill a network with what `write_weights` wrote.
+
+        Raises:
+            BundleError: naming the tensor and both shapes, if they are not the network's.
+        """
+        arrays, _ = bundle.read_tensors(path)
+        wanted = network.state_dict()
+        if arrays.keys() != wanted.keys():
+            odd = sorted(arrays.keys() ^ wanted.keys())
+            raise BundleError(f"{path}: does not fit ostinato.json: missing or unknown: {', '.join(odd[:5])}")
+        for name, array in arrays.items():
+            if array.shape != tuple(wanted[name].shape):
+                shapes = f"{list(array.shape)}, ostinato.json describes {list(wanted[name].shape)}"
+                raise BundleError(f"{path}: {name} is {shapes}")
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    def __repr__(self) -> str:
+        chosen = ", ".join(f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set))
+        return f"{type(self).__name__}({chosen})"

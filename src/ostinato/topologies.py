@@ -1,0 +1,72 @@
+"""Topologies: what goes in and what comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.networks import Deep
+
+
+class SeqToSeq(nn.Module):
+    """One output a step: ids → embedding → network → head, with dropout on the way in and out.
+
+    Args:
+        embedding: of the ids.
+        network: over time.
+        head: with `loss`, `full_loss` and `log_probabilities` (see `ostinato.heads`).
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on what the head reads.
+
+    Where the network's output and the embedding differ in size and the head shares the embedding's weight, a linear
+    map without bias stands between them.
+
+    >>> from ostinato.cells import GRUCell
+    >>> from ostinato.heads import Softmax
+    >>> from ostinato.networks import Recurrent
+    >>> model = SeqToSeq(nn.Embedding(10, 3), Deep([Recurrent(GRUCell(3, 5))]), Softmax(5, 10))
+    >>> hidden, state = model(torch.zeros(7, 2, dtype=torch.int64))
+    >>> hidden.shape
+    torch.Size([7, 2, 5])
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        network: Deep,
+        head: nn.Module,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.network, self.head = embedding, network, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+        tied = getattr(head, "weight", None) is embedding.weight
+        mapped = tied and network.output_size != embedding.embedding_dim
+        self.projection = nn.Linear(network.output_size, embedding.embedding_dim, bias=False) if mapped else nn.Identity()
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The network's zeros."""
+        return self.network.initial_state(batch_size)
+
+    def forward(self, ids: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after."""
+        embedded = self.input_dropout(self.embedding(ids))
+        hidden, state = self.network(embedded, state, lengths)
+        return self.output_dropout(self.projection(hidden)), state
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Ids [batch] → log p of the next, [batch, vocabulary], and the state after."""
+        hidden, state = self(ids.unsqueeze(0), state)
+        return self.head.log_probabilities(hidden[0]), state
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trained numbers, shared ones once.
+
+    >>> count_parameters(torch.nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in module.parameters())

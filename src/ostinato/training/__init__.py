@@ -1,0 +1,1 @@
+"""Training: windows, truncated back-propagation through time, checkpoints that lose nothing."""

@@ -1,0 +1,370 @@
+"""The loop: truncated back-propagation through time that stops, fails and resumes without loss."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ostinato.errors import OstinatoError, TrainingError
+from ostinato.files import remove_unfinished
+from ostinato.networks import detach, flatten_state, map_state
+from ostinato.training import checkpoint
+from ostinato.training.history import History
+from ostinato.training.optimise import clip_gradients, make_optimizer, rate_factor
+from ostinato.training.report import Reporter
+from ostinato.training.settings import TrainingSettings
+from ostinato.training.windows import Window, Windows
+
+NON_FINITE_IN_A_ROW = 5  # skipped steps before the last checkpoint comes back
+_SMALLEST_SCALE = 2.0**-8  # of the rate; a training that needs less has another fault
+
+
+class Interrupted(OstinatoError):
+    """Training stopped at a signal, after a checkpoint."""
+
+    def __init__(self, step: int, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step:,}; nothing is lost")
+        self.exit_code = 128 + number
+
+
+class Objective(Protocol):
+    """What is trained: a network, its data, its loss and its figure of merit."""
+
+    network: Any
+    windows: Windows
+
+    def initial_state(self) -> Any:
+        """The state at the beginning of an epoch."""
+
+    def loss(self, window: Window, state: Any) -> tuple[Tensor, int, Any]:
+        """Σ of the loss over the targets that count, nats; how many they are; the state after."""
+
+    def evaluate(self) -> float:
+        """Mean loss on the validation data, nats."""
+
+    def figures(self, loss: float) -> dict[str, float]:
+        """What the field quotes of a loss: perplexity, or bits per character."""
+
+    def save_best(self, step: int, loss: float) -> None:
+        """Keep the network as it is now: it is the best so far."""
+
+
+@dataclass
+class Position:
+    """Where a training is: what a checkpoint holds beside tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    window: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    without_gain: int = 0
+    plateaus: int = 0
+    plateau_wait: int = 0
+    rate_scale: float = 1.0
+    skipped: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    history_bytes: int = 0
+    stopped_early: bool = False
+    finished: bool = False
+
+
+@dataclass
+class _Interval:
+    """Sums since the last line of the history."""
+
+    loss: float = 0.0
+    tokens: int = 0
+    steps: int = 0
+    norm: float = 0.0
+    clipped: int = 0
+    skipped: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+
+class Trainer:
+    """Trains an objective in a folder that survives it.
+
+    Args:
+        objective: what is trained.
+        settings: how.
+        run: folder of checkpoints; what stands there is resumed.
+        history: path of `history.jsonl`.
+        reporter: what the user sees.
+    """
+
+    def __init__(
+        self, objective: Objective, settings: TrainingSettings, run: Path, history: Path, reporter: Reporter
+    ) -> None:
+        self.objective, self.settings, self.folder, self.reporter = objective, settings, run, reporter
+        self.network: nn.Module = objective.network
+        self.parameters = list(self.network.parameters())
+        self.device = self.parameters[0].device
+        self.optimizer = make_optimizer(self.parameters, settings)
+        self.position = Position()
+        self.state: Any = None
+        self.non_finite = 0
+        self.interval = _Interval()
+        self.steps_per_epoch = math.ceil(len(objective.windows) / settings.accumulate)
+        self.total_steps = min(settings.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
+        self._started = time.monotonic()
+        self._restore_newest(settings)
+        self.history = History(history, self.position.history_bytes, settings.tensorboard)
+
+    def _restore_newest(self, settings: TrainingSettings) -> None:
+        found, damaged = checkpoint.read_newest(self.folder)
+        for reason in damaged:
+            self.reporter.message(f"passed over a checkpoint: {reason}")
+        if found is not None:
+            self._restore(*found)
+            if self.position.finished and not self._exhausted() and not self.position.stopped_early:
+                self.position.finished = False  # more epochs were asked for
+        elif damaged:
+            raise TrainingError(f"{self.folder}: no checkpoint can be read; start anew")
+        else:
+            torch.manual_seed(settings.seed + 1)  # the weights were drawn with the seed itself
+
+    def train(self) -> Position:
+        """Train to the end.
+
+        Raises:
+            Interrupted: after a checkpoint, if SIGINT or SIGTERM came.
+            TrainingError: if the loss stays non-finite whatever the rate.
+        """
+        self.reporter.begin(int(self.total_steps), self.position.step)
+        try:
+            with _signals() as caught:
+                if self.position.step == 0:
+                    self._save()  # so that there is something to go back to
+                while not self.position.finished:
+                    self._epoch(caught)
+        finally:
+            self.reporter.end()
+            self.history.close()
+        return self.position
+
+    def _epoch(self, caught: list[int]) -> None:
+        position, windows = self.position, self.objective.windows
+        if position.window == 0:
+            self.state = self.objective.initial_state()
+        self.network.train()
+        while position.window < len(windows) and not self._exhausted():
+            self._step([windows[i] for i in range(position.window, self._group_end())])
+            if position.step % self.settings.log_every == 0:
+                self._log()
+            every = self.settings.evaluate_every
+            if every and position.step % every == 0 and position.window < len(windows):
+                self._evaluate()
+            elif position.step % self.settings.checkpoint_every == 0:
+                self._save()
+            if position.finished:
+                return
+            if caught:
+                self._save("stopped")
+                raise Interrupted(position.step, caught[0])
+        if position.window >= len(windows):
+            position.epoch, position.window = position.epoch + 1, 0
+        self._evaluate()
+
+    def _group_end(self) -> int:
+        return min(self.position.window + self.settings.accumulate, len(self.objective.windows))
+
+    def _exhausted(self) -> bool:
+        limit = self.settings.max_minutes
+        late = limit is not None and self._seconds() >= 60 * limit
+        return late or self.position.epoch >= self.settings.epochs or self.position.step >= self.total_steps
+
+    def _seconds(self) -> float:
+        return self.position.seconds + time.monotonic() - self._started
+
+    def _rate(self) -> float:
+        p = self.position
+        peak = self.settings.learning_rate
+        assert peak != "auto", "the sweep has found the rate before training begins"  # noqa: S101
+        return peak * p.rate_scale * rate_factor(self.settings, p.step, p.epoch, int(self.total_steps), p.plateaus)
+
+    def _step(self, windows: list[Window]) -> None:
+        """Back-propagate through some windows and step once, unless a number is not finite."""
+        before, position, interval = self.state, self.position, self.interval
+        counted = sum(int((window.targets >= 0).sum()) for window in windows)
+        total, norm, clipped = 0.0, math.nan, False
+        self.optimizer.zero_grad(set_to_none=True)
+        for window in windows:
+            if not self.settings.carry_state:
+                self.state = self.objective.initial_state()
+            loss, _, state = self.objective.loss(window, self.state)
+            self.state = detach(state)
+            total += float(loss.detach())
+            if not math.isfinite(total):
+                break
+            (loss / max(1, counted)).backward()
+        else:
+            norm, clipped = clip_gradients(self.parameters, self.settings.clip_norm, self.settings.clip_value)
+        if math.isfinite(norm) and math.isfinite(total):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate()
+            self.optimizer.step()
+            self.non_finite = 0
+            interval.loss, interval.norm = interval.loss + total, interval.norm + norm
+            interval.tokens, interval.steps = interval.tokens + counted, interval.steps + 1
+            interval.clipped += clipped
+        else:
+            self.state = before if before is None or _finite(flatten_state(before)) else self.objective.initial_state()
+            position.skipped += 1
+            interval.skipped += 1
+            self.non_finite += 1
+        position.step, position.window = position.step + 1, self._group_end()
+        position.tokens += counted
+        if self.non_finite >= NON_FINITE_IN_A_ROW:
+            self._go_back()
+
+    def _go_back(self) -> None:
+        """Return to the last checkpoint with half the rate.
+
+        A checkpoint that was written because of a signal is no place to return to: a run that was never stopped, and
+        ends in the same bits, does not have it.
+        """
+        at, scale, skipped = self.position.step, self.position.rate_scale, self.position.skipped
+        for _, path in checkpoint.list_checkpoints(self.folder, "checkpoint"):
+            try:
+                self._restore(*checkpoint.read_checkpoint(path))
+                break
+            except OstinatoError as error:
+                self.reporter.message(f"passed over a checkpoint: {error}")
+        else:
+            raise TrainingError(f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row, and no checkpoint can be read")
+        self.position.rate_scale, self.position.skipped = scale / 2, skipped
+        self.non_finite = 0
+        if scale / 2 < _SMALLEST_SCALE:
+            raise TrainingError(
+                f"the loss stays non-finite even at a {round(2 / scale)}th of the rate: lower --learning-rate, clip harder "
+                "(--clip-norm 0.25), or check the data; the last good checkpoint stands"
+            )
+        self.reporter.message(
+            f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row up to step {at:,}: back at step "
+            f"{self.position.step:,} with half the learning rate (× {self.position.rate_scale:g})"
+        )
+        record = {"kind": "back", "step": self.position.step, "from_step": at, "rate_scale": self.position.rate_scale}
+        self.history.write(record)
+        self._save()
+
+    def _evaluate(self) -> None:
+        """Score the validation data, keep the best, see whether training ends, and write a checkpoint."""
+        position, settings = self.position, self.settings
+        self.network.eval()
+        loss = self.objective.evaluate()
+        self.network.train()
+        better = math.isfinite(loss) and loss < position.best_loss and _finite(self.parameters)
+        if better:
+            position.best_loss, position.best_step, position.without_gain, position.plateau_wait = loss, position.step, 0, 0
+        else:
+            position.without_gain, position.plateau_wait = position.without_gain + 1, position.plateau_wait + 1
+            if settings.schedule == "plateau" and position.plateau_wait >= settings.plateau_evaluations:
+                position.plateaus, position.plateau_wait = position.plateaus + 1, 0
+        epoch = position.epoch + position.window / len(self.objective.windows)
+        record = {"kind": "validation", "step": position.step, "epoch": epoch, "loss": loss, "best": better}
+        record |= self.objective.figures(loss) | {"seconds": self._seconds()}
+        self.history.write(record)
+        self.reporter.evaluation(record)
+        if better:
+            self._guarded(lambda: self.objective.save_best(position.step, loss))
+        position.stopped_early = settings.patience is not None and position.without_gain >= settings.patience
+        if position.stopped_early:
+            self.reporter.message(f"no gain in {settings.patience} evaluations: the best was at step {position.best_step:,}")
+        position.finished = position.stopped_early or self._exhausted()
+        self._save()
+
+    def _log(self) -> None:
+        interval, position = self.interval, self.position
+        seconds = time.monotonic() - interval.since
+        steps = max(1, interval.steps)
+        loss = interval.loss / interval.tokens if interval.tokens else math.nan
+        record = {
+            "kind": "train",
+            "step": position.step,
+            "epoch": position.epoch + position.window / len(self.objective.windows),
+            "loss": loss,
+            **self.objective.figures(loss),
+            "learning_rate": self._rate(),
+            "gradient_norm": interval.norm / steps,
+            "clip_rate": interval.clipped / steps,
+            "skipped": interval.skipped,
+            "tokens_per_second": interval.tokens / max(seconds, 1e-9),
+            "seconds": self._seconds(),
+        }
+        self.history.write(record)
+        left = (self.total_steps - position.step) * seconds / max(1, interval.steps + interval.skipped)
+        self.reporter.interval(record | {"seconds_left": left})
+        self.interval = _Interval()
+
+    def _save(self, kind: str = "checkpoint") -> None:
+        """Write a checkpoint, unless a number in it is not finite."""
+        position = self.position
+        position.seconds, self._started = self._seconds(), time.monotonic()
+        position.history_bytes = self.history.size_bytes
+        state = flatten_state(self.state) if self.state is not None else []
+        if not _finite([*self.parameters, *state]):
+            self.reporter.message(f"no checkpoint at step {position.step:,}: a weight is not finite")
+            return
+        optimizer, numbers = checkpoint.optimizer_tensors(self.optimizer)
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict(keep_vars=False).items()}
+        tensors |= {f"state.{index}": part for index, part in enumerate(state)}
+        tensors |= optimizer | checkpoint.random_state()
+        values = {"position": asdict(position), "optimizer": numbers, "non_finite": self.non_finite}
+        self._guarded(lambda: checkpoint.write_checkpoint(self.folder, kind, position.step, tensors, values))
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Write; a full disk is told, and the training goes on with the last good files in place."""
+        try:
+            write()
+        except OSError as error:
+            remove_unfinished(self.folder)
+            self.reporter.message(f"could not save at step {self.position.step:,}: {error}; the last good checkpoint stays")
+
+    def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self.position = Position(**values["position"])
+        self.non_finite = values["non_finite"]
+        named = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+        self.network.load_state_dict(named)
+        checkpoint.restore_optimizer(self.optimizer, tensors, values["optimizer"])
+        checkpoint.restore_random_state(tensors)
+        self.state = None
+        if "state.0" in tensors:
+            parts: Iterator[Tensor] = (tensors[f"state.{index}"] for index in range(len(tensors)))
+            self.state = map_state(lambda _: next(parts).to(self.device), self.objective.initial_state())
+        self._started = time.monotonic()
+
+
+def _finite(tensors: list[Any]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Numbers of the signals that came. The second SIGINT stops at once."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may handle signals
+        return
+
+    def note(number: int, _: Any) -> None:
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

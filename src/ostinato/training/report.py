@@ -1,0 +1,150 @@
+"""What a person sees of a training: a moving display on a terminal, a line per interval elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+_LINE_EVERY_SECONDS = 10.0
+
+
+class Reporter(Protocol):
+    """Gets what happens as it happens."""
+
+    def begin(self, total_steps: int, first_step: int) -> None:
+        """Training begins at a step."""
+
+    def interval(self, record: dict[str, Any]) -> None:
+        """Some steps went by."""
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        """The validation data were scored."""
+
+    def message(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def end(self) -> None:
+        """Training is over."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def begin(self, total_steps: int, first_step: int) -> None:
+        """Nothing."""
+
+    def interval(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+def describe_interval(record: dict[str, Any]) -> str:
+    """One line for a record of kind `train`.
+
+    >>> describe_interval({"loss": 1.5, "bits_per_character": 2.164, "gradient_norm": 0.31, "clip_rate": 0.05,
+    ...     "tokens_per_second": 25310.0, "learning_rate": 0.003, "skipped": 0})
+    'loss 1.500 · 2.164 bits/char · gradient 0.31 (5% clipped) · rate 0.003 · 25,310 tokens/s'
+    """
+    clipped = f"gradient {record['gradient_norm']:.2f} ({record['clip_rate']:.0%} clipped)"
+    speed = f"{record['tokens_per_second']:,.0f} tokens/s"
+    parts = [f"loss {record['loss']:.3f}", _figure(record), clipped, f"rate {record['learning_rate']:.3g}", speed]
+    return " · ".join(parts + ([f"{record['skipped']} skipped"] if record["skipped"] else []))
+
+
+def describe_evaluation(record: dict[str, Any]) -> str:
+    """One line for a record of kind `validation`."""
+    best = " · best so far" if record["best"] else ""
+    return f"epoch {record['epoch']:g} · step {record['step']:,} · validation {record['loss']:.4f} · {_figure(record)}{best}"
+
+
+def _figure(record: dict[str, Any]) -> str:
+    if "perplexity" in record:
+        return f"perplexity {record['perplexity']:.2f}"
+    return f"{record['bits_per_character']:.3f} bits/char"
+
+
+class Lines:
+    """Lines on standard error, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._total, self._last = 0, 0.0
+
+    def begin(self, total_steps: int, first_step: int) -> None:
+        """Note how many steps there are."""
+        self._total, self._last = total_steps, time.monotonic()
+
+    def interval(self, record: dict[str, Any]) -> None:
+        """A line, at most every ten seconds."""
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_SECONDS:
+            self._last = now
+            left = f"{record['seconds_left'] / 60:.1f} min left"
+            self.message(f"step {record['step']:,}/{self._total:,} · {describe_interval(record)} · {left}")
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        """A line."""
+        self.message(describe_evaluation(record))
+
+    def message(self, text: str) -> None:
+        """A line."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def end(self) -> None:
+        """Nothing to tidy."""
+
+
+class Display:
+    """A bar on a terminal with the figures beside it; evaluations scroll past above."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            BarColumn(20),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(speed_estimate_period=120),
+            TextColumn("{task.description}"),
+            console=self._console,
+        )
+        self._bar: Any = None
+
+    def begin(self, total_steps: int, first_step: int) -> None:
+        """Draw the bar."""
+        self._progress.start()
+        self._bar = self._progress.add_task("", total=total_steps, completed=first_step)
+
+    def interval(self, record: dict[str, Any]) -> None:
+        """Move the bar."""
+        self._progress.update(self._bar, completed=record["step"], description=describe_interval(record))
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        """Print above the bar."""
+        self._console.print(describe_evaluation(record))
+
+    def message(self, text: str) -> None:
+        """Print above the bar."""
+        self._console.print(text, markup=False)
+
+    def end(self) -> None:
+        """Leave the bar as it is."""
+        self._progress.stop()
+
+
+def make_reporter(progress: bool | None = None) -> Reporter:
+    """What fits standard error: `Display` on a terminal, `Lines` elsewhere, `Silent` if `progress` is False."""
+    if progress is False:
+        return Silent()
+    return Display() if sys.stderr.isatty() else Lines()
