@@ -1,11 +1,11 @@
 """A model is a folder: JSON, safetensors and text, no pickle, read on any machine.
 
-    ostinato.json         format version, task, settings, metrics, data fingerprint, versions
-    weights.safetensors   with the digest of its own tensors
-    codec/                vocabulary and what else turns raw input into ids
-    history.jsonl         a line per interval of training and per evaluation
-    README.md             the model card
-    run/                  what a resumed training needs: checkpoints and token ids; may be deleted
+ostinato.json         format version, task, settings, metrics, data fingerprint, versions
+weights.safetensors   with the digest of its own tensors
+codec/                vocabulary and what else turns raw input into ids
+history.jsonl         a line per interval of training and per evaluation
+README.md             the model card
+run/                  what a resumed training needs: checkpoints and token ids; may be deleted
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise BundleError(f"{path}: damaged: {error}") from None
     found, wanted = digest(tensors), notes.pop("sha256", None)
     if found != wanted:
-        raise BundleError(f"{path}: damaged: the digest of its tensors is {found[:12]}…, written was {str(wanted)[:12]}…")
+        raise BundleError(
+            f"{path}: damaged: the digest of its tensors is {found[:12]}…, written was {str(wanted)[:12]}…"
+        )
     return tensors, notes
 
 

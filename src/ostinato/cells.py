@@ -48,7 +48,9 @@ class GatedCell(nn.Module):
 
     >>> class MGU(GatedCell):
     ...     '''Minimal gated unit (Zhou et al. 2016): one gate forgets and updates.'''
+    ...
     ...     gates, State = ("f", "n"), HiddenState
+    ...
     ...     @staticmethod
     ...     def update(x, h, state):
     ...         f = torch.sigmoid(x.f + h.f)
@@ -69,7 +71,7 @@ class GatedCell(nn.Module):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "gates" in vars(cls):
-            cls.Gates = namedtuple("Gates", cls.gates)  # noqa: PYI024 - the fields are the subclass's own
+            cls.Gates = namedtuple("Gates", cls.gates)
 
     def __init__(
         self,

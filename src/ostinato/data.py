@@ -50,8 +50,8 @@ def find_files(sources: Sequence[str | Path]) -> list[Path]:
             if not found:
                 raise DataError(f"{source}: no file matches this pattern")
         else:
-            beside = [str(entry) for entry in path.parent.glob("*")] if path.parent.is_dir() else []
-            raise DataError(f"{source}: no such file or folder{nearest(str(path), beside)}")
+            beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise DataError(f"{source}: no such file or folder{nearest(path.name, beside)}")
         files += found
     if not files:
         raise DataError("no input: name a file, a folder, a pattern, or - for standard input")
@@ -66,7 +66,7 @@ def spool_standard_input(path: Path) -> None:
 
 @dataclass(frozen=True)
 class TextReader:
-    """Text from files as blocks that end at a line's end where there is one.
+    r"""Text from files as blocks that end at a line's end where there is one.
 
     A byte-order mark is dropped, and CRLF and CR become LF. Files whose name ends in `.gz` are decompressed. Two files
     are kept apart by a line end.
@@ -78,9 +78,9 @@ class TextReader:
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "note.txt"
-    >>> _ = path.write_bytes(b"One.\\r\\nTwo.\\r\\n")
+    >>> _ = path.write_bytes(b"One.\r\nTwo.\r\n")
     >>> list(TextReader([path]).blocks())
-    ['One.\\nTwo.\\n']
+    ['One.\nTwo.\n']
     """
 
     files: Sequence[Path]

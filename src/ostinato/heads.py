@@ -38,7 +38,7 @@ class Softmax(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
-        """log p, [..., vocabulary], of the full softmax, from hidden [..., hidden]."""
+        """Log p, [..., vocabulary], of the full softmax, from hidden [..., hidden]."""
         return functional.log_softmax(functional.linear(hidden, self.weight, self.bias).float(), dim=-1)
 
     def full_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class SampledSoftmax(Softmax):
         p = ((ids + 2.0) / (ids + 1.0)).log() / math.log(self.vocabulary_size + 1)
         return -torch.expm1(self.samples * torch.log1p(-p))
 
-    def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:  # noqa: ARG002
         """Σ over tokens of −log p[target] among the target and the sampled classes, nats."""
         uniform = torch.rand(self.samples, device=hidden.device)
         drawn = (uniform * math.log(self.vocabulary_size + 1)).exp().long() - 1
@@ -111,14 +111,18 @@ class AdaptiveSoftmax(nn.Module):
         self.vocabulary_size = vocabulary_size
         cutoffs = cutoffs or sorted({max(1, vocabulary_size // 5), max(2, vocabulary_size // 2)})
         if list(cutoffs) != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary_size:
-            raise SettingsError(f"cutoffs = {cutoffs}: must rise, between 1 and the vocabulary's size, {vocabulary_size}")
+            raise SettingsError(
+                f"cutoffs = {cutoffs}: must rise, between 1 and the vocabulary's size, {vocabulary_size}"
+            )
         smallest = hidden_size / 4 ** len(cutoffs)
         if smallest < 1:
-            raise SettingsError(f"output = adaptive: {len(cutoffs)} cutoffs need hidden features ≥ {4 ** len(cutoffs)}")
+            raise SettingsError(
+                f"softmax = adaptive: {len(cutoffs)} cutoffs need hidden features ≥ {4 ** len(cutoffs)}"
+            )
         self.clusters = nn.AdaptiveLogSoftmaxWithLoss(hidden_size, vocabulary_size, cutoffs, div_value=4.0)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
-        """log p, [..., vocabulary], over all clusters."""
+        """Log p, [..., vocabulary], over all clusters."""
         flat = self.clusters.log_prob(hidden.reshape(-1, hidden.shape[-1]))
         return flat.reshape(*hidden.shape[:-1], -1).float()
 
@@ -132,7 +136,7 @@ class AdaptiveSoftmax(nn.Module):
         return self.full_loss(hidden, targets)
 
 
-def make_head(kind: str, hidden_size: int, vocabulary_size: int, weight: nn.Parameter | None, **options: Any) -> Any:
+def make_head(kind: str, hidden_size: int, vocabulary_size: int, weight: Any = None, **options: Any) -> Any:
     """The head of a name: `full`, `sampled` (option `samples`) or `adaptive` (option `cutoffs`)."""
     if kind == "adaptive":
         return AdaptiveSoftmax(hidden_size, vocabulary_size, options["cutoffs"])

@@ -12,7 +12,7 @@ from ostinato.errors import SettingsError, nearest
 
 
 def xavier(weight: Tensor) -> None:
-    """U(−a, a), a = √(6 / (fan_in + fan_out)), which keeps the variance of a linear map both ways (Glorot & Bengio 2010, eq. 16)."""
+    """U(−a, a), a = √(6 / (fan_in + fan_out)): keeps variance both ways (Glorot & Bengio 2010, eq. 16)."""
     nn.init.xavier_uniform_(weight)
 
 
@@ -32,12 +32,12 @@ def orthogonal(weight: Tensor) -> None:
 
 
 def identity(weight: Tensor) -> None:
-    """The identity, so that a ReLU network starts as one that keeps its state: IRNN (Le, Jaitly & Hinton 2015, section 2)."""
+    """The identity: a ReLU network starts by keeping its state, IRNN (Le, Jaitly & Hinton 2015, section 2)."""
     nn.init.eye_(weight)
 
 
 def uniform(weight: Tensor) -> None:
-    """U(−1/√n, 1/√n) with n the columns: what `torch.nn`'s recurrent layers start from when rows are gates of n units."""
+    """U(−1/√n, 1/√n), n the columns: what the recurrent weights of `torch.nn` start from."""
     bound = 1 / math.sqrt(weight.shape[-1])
     nn.init.uniform_(weight, -bound, bound)
 

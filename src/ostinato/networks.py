@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -157,7 +158,7 @@ class Deep(nn.Module):
         super().__init__()
         if not layers:
             raise ValueError("a deep network needs at least one layer")
-        for index, (below, above) in enumerate(zip(layers, layers[1:], strict=False)):
+        for index, (below, above) in enumerate(pairwise(layers)):
             if below.output_size != above.input_size:
                 raise ValueError(
                     f"layer {index} gives {below.output_size} features, layer {index + 1} takes {above.input_size}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,12 +20,14 @@ class TokenFile:
         path: the file; its name ends in `.u16` or `.u32`, which is the type of an id.
 
     >>> import tempfile
-    >>> written = TokenFile.write(Path(tempfile.mkdtemp()), "train", [np.array([3, 1]), np.array([2])], vocabulary_size=4)
+    >>> written = TokenFile.write(
+    ...     Path(tempfile.mkdtemp()), "train", [np.array([3, 1]), np.array([2])], vocabulary_size=4
+    ... )
     >>> written.path.name, len(written), written.ids.tolist()
     ('train.u16', 3, [3, 1, 2])
     """
 
-    _types = {".u16": np.dtype("<u2"), ".u32": np.dtype("<u4")}
+    _types: ClassVar[dict[str, np.dtype]] = {".u16": np.dtype("<u2"), ".u32": np.dtype("<u4")}
 
     def __init__(self, path: Path) -> None:
         self.path = path

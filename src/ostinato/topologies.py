@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ostinato.networks import Deep
@@ -44,8 +43,10 @@ class SeqToSeq(nn.Module):
         self.embedding, self.network, self.head = embedding, network, head
         self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
         tied = getattr(head, "weight", None) is embedding.weight
-        mapped = tied and network.output_size != embedding.embedding_dim
-        self.projection = nn.Linear(network.output_size, embedding.embedding_dim, bias=False) if mapped else nn.Identity()
+        mapped: bool = tied and network.output_size != embedding.embedding_dim
+        self.projection = (
+            nn.Linear(network.output_size, embedding.embedding_dim, bias=False) if mapped else nn.Identity()
+        )
 
     def initial_state(self, batch_size: int) -> Any:
         """The network's zeros."""
@@ -60,7 +61,8 @@ class SeqToSeq(nn.Module):
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Ids [batch] → log p of the next, [batch, vocabulary], and the state after."""
         hidden, state = self(ids.unsqueeze(0), state)
-        return self.head.log_probabilities(hidden[0]), state
+        head: Any = self.head
+        return head.log_probabilities(hidden[0]), state
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -44,10 +44,10 @@ SPLITTERS: dict[str, Splitter] = {
 }
 """By name.
 
-`words`: words and marks by Unicode's classes, each with the blank before it, so that tokens joined are the text again;
+`words`: words and marks by Unicode's classes, each with the blank before it, so that tokens joined are the text;
 every Han character is a token. `whitespace`: what stands between blanks, and each line end, for corpora that are
-tokenised already; runs of blanks come back as one. `jieba`: Chinese words from a dictionary (the extra `zh`), other text
-as it stands; tokens joined are the text again.
+tokenised already; runs of blanks come back as one. `jieba`: Chinese words from a dictionary (the extra `zh`), other
+text as it stands; tokens joined are the text again.
 
 >>> SPLITTERS["words"].split("I don't 吃鱼, a b.")
 ['I', " don't", ' 吃', '鱼', ',', ' a', ' b', '.']

@@ -43,12 +43,12 @@ class TextSettings(Settings):
 
 
 class TextCodec(ABC):
-    """Text ↔ token ids. Ids run from 0, the more frequent first; `decode(encode(text))` is the normalised text.
+    r"""Text ↔ token ids. Ids run from 0, the more frequent first; `decode(encode(text))` is the normalised text.
 
-    >>> codec = TextCodec.learn(["猫 喜欢 鱼\\n"], TextSettings(level="char"))
-    >>> ids = codec.encode("鱼 喜欢 猫\\n")
+    >>> codec = TextCodec.learn(["猫 喜欢 鱼\n"], TextSettings(level="char"))
+    >>> ids = codec.encode("鱼 喜欢 猫\n")
     >>> ids.dtype, codec.decode(ids)
-    (dtype('int32'), '鱼 喜欢 猫\\n')
+    (dtype('int32'), '鱼 喜欢 猫\n')
     >>> codec.decode(codec.encode("狗"))
     '<unk>'
     """
@@ -121,7 +121,7 @@ class TextCodec(ABC):
             raise BundleError(f"{folder}: damaged codec: {error}") from None
 
     @classmethod
-    def _load(cls, folder: Path, settings: TextSettings, vocabulary: list[str]) -> TextCodec:
+    def _load(cls, folder: Path, settings: TextSettings, vocabulary: list[str]) -> TextCodec:  # noqa: ARG003
         return cls(settings, vocabulary)
 
 
@@ -148,6 +148,7 @@ class CharCodec(TextCodec):
         return self._ids[_code_points(text)]
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """A piece of text for every id."""
         return (self.vocabulary[index] for index in ids)
 
 
@@ -167,7 +168,9 @@ class WordCodec(TextCodec):
         floor = 0
         for block in blocks:
             if not counts:
-                settings = settings.model_copy(update={"splitter": choose_splitter(settings.splitter, block[: 1 << 16])})
+                settings = settings.model_copy(
+                    update={"splitter": choose_splitter(settings.splitter, block[: 1 << 16])}
+                )
             counts.update(SPLITTERS[settings.splitter].split(block))
             while len(counts) > _COUNTED_AT_ONCE:
                 floor += 1
@@ -179,6 +182,7 @@ class WordCodec(TextCodec):
         return np.array([ids.get(token, 0) for token in self._splitter.split(text)], np.int32)
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """A piece of text for every id."""
         return self._splitter.join(self.vocabulary[index] for index in ids)
 
 
@@ -223,12 +227,14 @@ class BpeCodec(TextCodec):
         return np.array([index for line in encoded for index in line.ids], np.int32)
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """A piece of text for every id, empty where a character is not yet whole."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character's bytes may be several tokens
         for index in ids:
             yield decoder.decode(bytes(_BYTE_OF[character] for character in self.vocabulary[index]))
         yield decoder.decode(b"", final=True)
 
     def save(self, folder: Path) -> None:
+        """Write the codec, its merges included, as JSON."""
         super().save(folder)
         write_text(folder / "tokenizer.json", self._tokenizer.to_str(pretty=True))
 

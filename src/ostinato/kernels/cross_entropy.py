@@ -58,7 +58,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         return d_hidden * gradient, d_weight * gradient, d_bias * gradient, None, None, None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,14 +15,30 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 class CellLike(Protocol):
     """What a time loop needs to know of a cell."""
 
-    Gates: Callable[..., Any]
-    State: Any
-    update: Callable[..., Any]
+    Gates: ClassVar[Any]
+    State: ClassVar[Any]
+    update: Any
     hidden_size: int
-    weight_ih: Tensor
-    weight_hh: Tensor
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
+
+    @property
+    def weight_ih(self) -> Tensor:
+        """[gates·hidden, input]."""
+        ...
+
+    @property
+    def weight_hh(self) -> Tensor:
+        """[gates·hidden, hidden]."""
+        ...
+
+    @property
+    def bias_ih(self) -> Tensor | None:
+        """[gates·hidden]."""
+        ...
+
+    @property
+    def bias_hh(self) -> Tensor | None:
+        """[gates·hidden]."""
+        ...
 
 
 def split_gates(cell: CellLike, preactivation: Tensor) -> Any:
@@ -36,9 +52,7 @@ def step(cell: CellLike, projected: Tensor, state: StateT) -> StateT:
     return cell.update(split_gates(cell, projected), split_gates(cell, recurrent), state)
 
 
-def run(
-    cell: CellLike, inputs: Tensor, state: StateT, lengths: Tensor | None, reverse: bool
-) -> tuple[Tensor, StateT]:
+def run(cell: CellLike, inputs: Tensor, state: StateT, lengths: Tensor | None, reverse: bool) -> tuple[Tensor, StateT]:
     """All steps. Inputs [time, batch, input]; outputs [time, batch, hidden], the final state.
 
     A row's state stops at its length and its outputs beyond are zero; a reversed row starts at its own end.
@@ -52,7 +66,9 @@ def run(
         x = projected[t] if live is None else torch.where(live[t], projected[t], projected.new_zeros(()))
         new = step(cell, x, state)
         if live is not None:
-            new = class_of_state(*(torch.where(live[t], after, before) for after, before in zip(new, state, strict=True)))
+            new = class_of_state(
+                *(torch.where(live[t], after, before) for after, before in zip(new, state, strict=True))
+            )
         state = new
         outputs.append(state[0] if live is None else torch.where(live[t], state[0], state[0].new_zeros(())))
     return torch.stack(outputs[::-1] if reverse else outputs), state

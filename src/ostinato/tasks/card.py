@@ -57,7 +57,8 @@ model = ostinato.load("path/to/this/folder")
 {yaml.safe_dump(model.settings.plain(), sort_keys=False, allow_unicode=True).strip()}
 ```
 
-The folder holds JSON, safetensors and text; nothing in it is executed. A model repeats what its data say, wrong or right.
+The folder holds JSON, safetensors and text; nothing in it is executed. A model repeats what its data say, wrong or
+right.
 """
 
 

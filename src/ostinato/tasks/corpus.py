@@ -106,9 +106,10 @@ def prepare(
         about[f"{name}_tokens"], about[f"{name}_characters"] = len(parts[-1]), sizes["characters"]
     if len(parts[1]) < 2:
         raise DataError(
-            f"the validation part holds {len(parts[1])} tokens of {characters:,} characters, but at least 2 are needed; "
-            "give more text, a larger --validation-fraction, or --validation FILE"
+            f"the validation part holds {len(parts[1])} tokens of {characters:,} characters, but at least 2 are "
+            "needed; give more text, a larger --validation-fraction, or --validation FILE"
         )
     write_text(record, json.dumps(about, indent=1) + "\n")
-    message(f"{about['train_tokens']:,} training tokens, {about['validation_tokens']:,} for validation, {len(codec):,} different")
+    counts = f"{about['train_tokens']:,} training tokens, {about['validation_tokens']:,} for validation"
+    message(f"{counts}, {len(codec):,} different")
     return Corpus(codec, parts[0], parts[1], about)

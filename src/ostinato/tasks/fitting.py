@@ -178,5 +178,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
         except BundleError as error:
             raise BundleError(f"{folder}: will not be replaced, since it is no model ({error})") from None
         if not overwrite:
-            raise BundleError(f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it")
+            raise BundleError(
+                f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it"
+            )
         shutil.rmtree(folder)

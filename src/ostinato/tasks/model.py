@@ -118,7 +118,9 @@ class Model:
         """The model that stands in a folder; see `ostinato.load`."""
         manifest = bundle.read_manifest(folder)
         if not (folder / bundle.WEIGHTS).exists() and manifest.get("status") == "training":
-            raise BundleError(f"{folder}: its training has not reached an evaluation yet: resume it first (--resume {folder})")
+            raise BundleError(
+                f"{folder}: its training has not reached an evaluation yet: resume it first (--resume {folder})"
+            )
         try:
             model = cls(**manifest["settings"])
         except (SettingsError, KeyError, TypeError) as error:
@@ -150,5 +152,7 @@ class Model:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def __repr__(self) -> str:
-        chosen = ", ".join(f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set))
+        chosen = ", ".join(
+            f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set)
+        )
         return f"{type(self).__name__}({chosen})"

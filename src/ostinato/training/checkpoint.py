@@ -22,7 +22,8 @@ KEPT = 2
 
 def list_checkpoints(folder: Path, kind: str = "") -> list[tuple[int, Path]]:
     """Steps and files, the newest first: `checkpoint`s, which every run of the same settings writes, and the one that
-    was written when a signal `stopped` this run."""
+    was written when a signal `stopped` this run.
+    """
     matches = [(match, path) for path in folder.glob("*-*.safetensors") if (match := _NAME.fullmatch(path.name))]
     return sorted(((int(match[2]), path) for match, path in matches if kind in ("", match[1])), reverse=True)
 
@@ -80,7 +81,9 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[lis
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], numbers: list[Any]) -> None:
     """Put back what `optimizer_tensors` took."""
     state: dict[int, dict[str, Any]] = {}
-    entries = [(name.removeprefix("optimizer."), value) for name, value in tensors.items() if name.startswith("optimizer.")]
+    entries = [
+        (name.removeprefix("optimizer."), value) for name, value in tensors.items() if name.startswith("optimizer.")
+    ]
     for name, value in [*entries, *numbers]:
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value

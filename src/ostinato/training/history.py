@@ -1,4 +1,4 @@
-"""The record of a training: a line of JSON for each interval and each evaluation, and TensorBoard's events if asked for."""
+"""The record of a training: a line of JSON for each interval and evaluation, and TensorBoard's events if asked for."""
 
 from __future__ import annotations
 

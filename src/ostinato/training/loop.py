@@ -48,12 +48,15 @@ class Objective(Protocol):
 
     def loss(self, window: Window, state: Any) -> tuple[Tensor, int, Any]:
         """Σ of the loss over the targets that count, nats; how many they are; the state after."""
+        ...
 
     def evaluate(self) -> float:
         """Mean loss on the validation data, nats."""
+        ...
 
     def figures(self, loss: float) -> dict[str, float]:
         """What the field quotes of a loss: perplexity, or bits per character."""
+        ...
 
     def save_best(self, step: int, loss: float) -> None:
         """Keep the network as it is now: it is the best so far."""
@@ -243,13 +246,15 @@ class Trainer:
             except OstinatoError as error:
                 self.reporter.message(f"passed over a checkpoint: {error}")
         else:
-            raise TrainingError(f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row, and no checkpoint can be read")
+            raise TrainingError(
+                f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row, and no checkpoint is whole"
+            )
         self.position.rate_scale, self.position.skipped = scale / 2, skipped
         self.non_finite = 0
         if scale / 2 < _SMALLEST_SCALE:
             raise TrainingError(
-                f"the loss stays non-finite even at a {round(2 / scale)}th of the rate: lower --learning-rate, clip harder "
-                "(--clip-norm 0.25), or check the data; the last good checkpoint stands"
+                f"the loss stays non-finite even at a {round(2 / scale)}th of the rate: lower --learning-rate, clip "
+                "harder (--clip-norm 0.25), or check the data; the last good checkpoint stands"
             )
         self.reporter.message(
             f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row up to step {at:,}: back at step "
@@ -267,7 +272,12 @@ class Trainer:
         self.network.train()
         better = math.isfinite(loss) and loss < position.best_loss and _finite(self.parameters)
         if better:
-            position.best_loss, position.best_step, position.without_gain, position.plateau_wait = loss, position.step, 0, 0
+            position.best_loss, position.best_step, position.without_gain, position.plateau_wait = (
+                loss,
+                position.step,
+                0,
+                0,
+            )
         else:
             position.without_gain, position.plateau_wait = position.without_gain + 1, position.plateau_wait + 1
             if settings.schedule == "plateau" and position.plateau_wait >= settings.plateau_evaluations:
@@ -281,7 +291,9 @@ class Trainer:
             self._guarded(lambda: self.objective.save_best(position.step, loss))
         position.stopped_early = settings.patience is not None and position.without_gain >= settings.patience
         if position.stopped_early:
-            self.reporter.message(f"no gain in {settings.patience} evaluations: the best was at step {position.best_step:,}")
+            self.reporter.message(
+                f"no gain in {settings.patience} evaluations: the best was at step {position.best_step:,}"
+            )
         position.finished = position.stopped_early or self._exhausted()
         self._save()
 
@@ -330,7 +342,9 @@ class Trainer:
             write()
         except OSError as error:
             remove_unfinished(self.folder)
-            self.reporter.message(f"could not save at step {self.position.step:,}: {error}; the last good checkpoint stays")
+            self.reporter.message(
+                f"could not save at step {self.position.step:,}: {error}; the last good checkpoint stays"
+            )
 
     def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         self.position = Position(**values["position"])
@@ -362,7 +376,7 @@ def _signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, previous[number])
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous: dict[int, Any] = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:

@@ -15,8 +15,8 @@ from ostinato.training.settings import TrainingSettings
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
     """The optimiser of the settings, its rate to be set at each step.
 
-    SGD w −= η·g; momentum (Polyak 1964); RMSprop (Tieleman & Hinton 2012); Adam (Kingma & Ba 2015) with β₂ = 0.99, since
-    a few thousand steps are usual here; AdamW (Loshchilov & Hutter 2019), whose decay is apart from the gradient.
+    SGD w −= η·g; momentum (Polyak 1964); RMSprop (Tieleman & Hinton 2012); Adam (Kingma & Ba 2015) with β₂ = 0.99,
+    since a few thousand steps are usual here; AdamW (Loshchilov & Hutter 2019), whose decay is apart from the gradient.
     """
     parameters, decay = list(parameters), settings.weight_decay
     rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate
@@ -75,11 +75,12 @@ def clip_gradients(parameters: Iterable[nn.Parameter], norm: float | None, value
     clipped = False
     if value is not None and math.isfinite(before):
         clipped = any(float(gradient.abs().max()) > value for gradient in gradients)
-        torch._foreach_clamp_min_(gradients, -value)
-        torch._foreach_clamp_max_(gradients, value)
+        for gradient in gradients:
+            gradient.clamp_(-value, value)
     now = before if not clipped else _norm(gradients)
     if norm is not None and math.isfinite(now) and now > norm:
-        torch._foreach_mul_(gradients, norm / now)
+        for gradient in gradients:
+            gradient.mul_(norm / now)
         clipped = True
     return before, clipped
 

@@ -50,8 +50,17 @@ class Silent:
 def describe_interval(record: dict[str, Any]) -> str:
     """One line for a record of kind `train`.
 
-    >>> describe_interval({"loss": 1.5, "bits_per_character": 2.164, "gradient_norm": 0.31, "clip_rate": 0.05,
-    ...     "tokens_per_second": 25310.0, "learning_rate": 0.003, "skipped": 0})
+    >>> describe_interval(
+    ...     {
+    ...         "loss": 1.5,
+    ...         "bits_per_character": 2.164,
+    ...         "gradient_norm": 0.31,
+    ...         "clip_rate": 0.05,
+    ...         "tokens_per_second": 25310.0,
+    ...         "learning_rate": 0.003,
+    ...         "skipped": 0,
+    ...     }
+    ... )
     'loss 1.500 · 2.164 bits/char · gradient 0.31 (5% clipped) · rate 0.003 · 25,310 tokens/s'
     """
     clipped = f"gradient {record['gradient_norm']:.2f} ({record['clip_rate']:.0%} clipped)"
@@ -62,8 +71,13 @@ def describe_interval(record: dict[str, Any]) -> str:
 
 def describe_evaluation(record: dict[str, Any]) -> str:
     """One line for a record of kind `validation`."""
-    best = " · best so far" if record["best"] else ""
-    return f"epoch {record['epoch']:g} · step {record['step']:,} · validation {record['loss']:.4f} · {_figure(record)}{best}"
+    parts = [
+        f"epoch {record['epoch']:.4g}",
+        f"step {record['step']:,}",
+        f"validation {record['loss']:.4f}",
+        _figure(record),
+    ]
+    return " · ".join(parts + (["best so far"] if record["best"] else []))
 
 
 def _figure(record: dict[str, Any]) -> str:
@@ -78,7 +92,7 @@ class Lines:
     def __init__(self) -> None:
         self._total, self._last = 0, 0.0
 
-    def begin(self, total_steps: int, first_step: int) -> None:
+    def begin(self, total_steps: int, first_step: int) -> None:  # noqa: ARG002
         """Note how many steps there are."""
         self._total, self._last = total_steps, time.monotonic()
 
@@ -115,9 +129,10 @@ class Display:
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
             TextColumn("<"),
-            TimeRemainingColumn(speed_estimate_period=120),
+            TimeRemainingColumn(),
             TextColumn("{task.description}"),
             console=self._console,
+            speed_estimate_period=120,
         )
         self._bar: Any = None
 

@@ -17,7 +17,9 @@ class TrainingSettings(Settings):
     max_minutes: float | None = Field(None, gt=0, description="stop after so long, with the best so far")
     batch_size: int = Field(32, ge=1, description="contiguous streams read side by side")
     bptt_steps: int = Field(
-        64, ge=0, description="steps back-propagated through; the state is carried on. 0: full, the whole of each stream"
+        64,
+        ge=0,
+        description="steps back-propagated through; the state is carried on. 0: full, the whole of each stream",
     )
     carry_state: bool = Field(True, description="carry the state from window to window")
     accumulate: int = Field(1, ge=1, description="windows whose gradients are added up before a step")
@@ -31,7 +33,7 @@ class TrainingSettings(Settings):
     decay_factor: float = Field(0.5, gt=0, lt=1, description="step, plateau: what the rate is multiplied with")
     plateau_evaluations: int = Field(1, ge=1, description="plateau: evaluations without gain before a decay")
     final_rate: float = Field(0.05, ge=0, le=1, description="cosine: rate at the end as a share of the peak")
-    clip_norm: float | None = Field(1.0, gt=0, description="scale the gradient down to this norm (0 on the command line: off)")
+    clip_norm: float | None = Field(1.0, gt=0, description="scale the gradient down to this norm (none: off)")
     clip_value: float | None = Field(None, gt=0, description="cut each gradient to ± this value")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: products in bfloat16 (autocast)")

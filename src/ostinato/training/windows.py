@@ -54,8 +54,8 @@ class Windows:
         needed = 2 * batch_size + 1
         if len(self._ids) < needed:
             raise DataError(
-                f"too short: {len(self._ids):,} tokens, but {batch_size} streams side by side need at least {needed:,}; "
-                "give more text or a smaller --batch-size"
+                f"too short: {len(self._ids):,} tokens, but {batch_size} streams side by side need at least "
+                f"{needed:,}; give more text or a smaller --batch-size"
             )
         self.batch_size = batch_size
         self.row_length = math.ceil((len(self._ids) - 1) / batch_size)

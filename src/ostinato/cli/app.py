@@ -1,0 +1,49 @@
+"""Commands that are imported when they are called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+# name → (module with an `app` or a `GROUP`, one line of help)
+COMMANDS = {
+    "fit": ("ostinato.cli.fit", "Train a model on files, or resume a training."),
+    "generate": ("ostinato.cli.generate", "Let a model write."),
+    "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
+    "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
+    "info": ("ostinato.cli.info", "What a model is, and how its training went."),
+    "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
+    "doctor": ("ostinato.cli.doctor", "What this machine has, and which backend serves."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows the names and the help of its commands, and imports one when it is called."""
+
+    def __init__(self, name: str, lazy: dict[str, tuple[str, str]], **options: Any) -> None:
+        stubs: Any = {command: TyperCommand(command, help=text) for command, (_, text) in lazy.items()}
+        context = {"help_option_names": ["-h", "--help"]}
+        super().__init__(
+            name=name,
+            commands=stubs,
+            no_args_is_help=True,
+            rich_markup_mode="rich",
+            context_settings=context,
+            **options,
+        )
+        self._lazy = lazy
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Names in the order of use."""
+        return list(self._lazy)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in self._lazy:
+            module = import_module(self._lazy[name][0])
+            command = module.GROUP if hasattr(module, "GROUP") else get_command(module.app)
+        return name, command, rest

@@ -1,0 +1,67 @@
+"""`ostinato demo`: the main job on a corpus that every Python has."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Annotated
+
+import typer
+
+from ostinato.tasks.baselines import ngram_loss
+from ostinato.tasks.language_model import LanguageModel
+from ostinato.tokens import TokenFile
+
+app = typer.Typer(add_completion=False)
+
+
+def built_in_corpus() -> str:
+    """The chapters of the Python language reference that `help()` shows, by their names: some 460,000 characters.
+
+    >>> len(built_in_corpus()) > 300_000
+    True
+    """
+    return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model.")] = Path("models/demo"),
+    minutes: Annotated[float, typer.Option(min=0.05, help="Train at most so long.")] = 2.5,
+) -> None:
+    """Train a character model on the Python language reference, compare it with n-grams, and let it write."""
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "python-reference.txt"
+        corpus.write_text(built_in_corpus(), encoding="utf-8")
+        model = LanguageModel(
+            cell="lstm", hidden_size=192, num_layers=2, dropout=0.1, epochs=8, batch_size=16, bptt_steps=64,
+            learning_rate=0.005, max_minutes=minutes, seed=1,
+        )  # fmt: skip
+        model.fit(corpus, output=output, overwrite=True)
+    _compare(model, output)
+    for temperature in (0.3, 0.7, 1.0):
+        print(f"\n--- temperature {temperature} ---")  # noqa: T201
+        print(model.generate("The ", tokens=240, temperature=temperature, seed=3))  # noqa: T201
+    print(  # noqa: T201
+        f"\nThe model is in {output}. What next:\n"
+        f"  ostinato generate {output} --prompt 'If a class ' --tokens 400 --temperature 0.6\n"
+        f"  ostinato info {output}\n"
+        f"  ostinato fit language-model --resume {output} --epochs 12 --max-minutes 10\n"
+        "  ostinato fit language-model YOUR.txt -o models/mine"
+    )
+
+
+def _compare(model: LanguageModel, output: Path) -> None:
+    """The validation figure beside that of models that only count."""
+    train, held_out = (TokenFile.find(output / "run", name) for name in ("train", "validation"))
+    assert train is not None and held_out is not None  # noqa: S101 - fit has written them
+    size = len(model.codec)
+    rows = [
+        ("unigram", ngram_loss(train.ids, held_out.ids, 1, size)),
+        ("trigram", ngram_loss(train.ids, held_out.ids, 3, size)),
+    ]
+    rows.append(("this model", model.metrics["validation_loss"]))
+    print("\nvalidation, the last tenth of the text      nats/char  bits/char")  # noqa: T201
+    for name, loss in rows:
+        print(f"  {name:<40}  {loss:9.3f}  {loss / 0.6931471805599453:9.3f}")  # noqa: T201

@@ -1,0 +1,27 @@
+"""`ostinato evaluate MODEL FILE`: score on held-out data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ostinato.cli.show import emit
+from ostinato.tasks import load
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+    corpus: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Streams side by side; 1 scores the text as one. [default: by size]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Score a model on held-out text, with the full softmax: nats a token, perplexity, bits per character."""
+    emit(load(model, device).evaluate(corpus, batch_size), as_json)

@@ -1,0 +1,11 @@
+"""`ostinato fit TASK`: train, or resume."""
+
+from __future__ import annotations
+
+from ostinato.cli.app import COMMANDS, LazyGroup
+
+GROUP = LazyGroup(
+    "fit",
+    {"language-model": ("ostinato.cli.fit_language_model", "Text to a model that writes and scores text.")},
+    help=COMMANDS["fit"][1],
+)

@@ -1,0 +1,42 @@
+"""`ostinato generate MODEL`: write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ostinato.cli.options import given, with_settings
+from ostinato.sampling import GenerationSettings
+from ostinato.tasks import load
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@with_settings(GenerationSettings)
+def generate(
+    model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+    prompt: Annotated[str, typer.Option(help="What the text begins with; - reads it from standard input.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of texts.")] = False,
+    **options: Any,
+) -> None:
+    """Let a model write, to standard output as it is made; with --tokens 0 until it is interrupted."""
+    settings = GenerationSettings.checked(given(options, GenerationSettings))
+    loaded = load(model, device)
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if settings.samples == 1 and not as_json:
+        try:
+            for piece in loaded.stream(text, **settings.plain()):
+                print(piece, end="", flush=True)  # noqa: T201
+        except KeyboardInterrupt:
+            pass  # the way to end a text without end
+        print()  # noqa: T201
+        return
+    made = loaded.generate(text, **settings.plain())
+    texts = made if isinstance(made, list) else [made]
+    print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(texts))  # noqa: T201

@@ -1,0 +1,82 @@
+"""`ostinato info MODEL`: what it is and how its training went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ostinato.bundle import HISTORY, WEIGHTS, read_manifest, read_tensors
+from ostinato.cli.show import emit, number, sparkline
+from ostinato.training.history import read_history
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Tell what a model is: task, size, settings, data, figures and the curve of its training."""
+    manifest = read_manifest(model)
+    history = read_history(model / HISTORY)
+    parameters = None
+    if (model / WEIGHTS).exists():
+        tensors, _ = read_tensors(model / WEIGHTS)
+        shared = {(array.shape, array.tobytes()) for array in tensors.values() if array.ndim > 1}
+        parameters = sum(array.size for array in tensors.values() if array.ndim < 2) + sum(
+            int(_product(shape)) for shape, _ in shared
+        )
+    if as_json:
+        print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))  # noqa: T201
+        return
+    settings, data = manifest["settings"], manifest.get("data", {})
+    head: dict[str, Any] = {"task": manifest["task"], "status": manifest.get("status", "complete")}
+    if parameters is not None:
+        head["parameters"] = parameters
+    names = (
+        "level",
+        "cell",
+        "num_layers",
+        "hidden_size",
+        "dropout",
+        "optimizer",
+        "learning_rate",
+        "bptt_steps",
+        "seed",
+    )
+    head |= {name: settings[name] for name in names if name in settings}
+    emit(head | {name: value for name, value in data.items() if not isinstance(value, dict)}, as_json=False)
+    if train := data.get("train"):
+        print(f"trained on: {', '.join(train['files'][:5])} (SHA-256 {train['sha256'][:12]}…)")  # noqa: T201
+    if manifest.get("metrics"):
+        print()  # noqa: T201
+        emit(manifest["metrics"], as_json=False)
+    _curve(history)
+
+
+def _curve(history: list[dict[str, Any]]) -> None:
+    """The losses over the run: a line of blocks each, then a row an evaluation."""
+    train = [record["loss"] for record in history if record["kind"] == "train" and record["loss"] == record["loss"]]
+    evaluations = [record for record in history if record["kind"] == "validation"]
+    print()  # noqa: T201
+    for name, losses in (("training", train), ("validation", [record["loss"] for record in evaluations])):
+        if losses:
+            print(f"{name:<10}  {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")  # noqa: T201
+    for record in evaluations[-12:]:
+        figure = next((n for n in ("perplexity", "bits_per_character") if n in record), "loss")
+        mark = "  best" if record["best"] else ""
+        print(  # noqa: T201
+            f"  epoch {record['epoch']:>6.2f}  step {record['step']:>8,}  loss {record['loss']:.4f}"
+            f"  {figure.replace('_', ' ')} {number(record[figure])}{mark}"
+        )
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product

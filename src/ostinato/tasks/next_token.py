@@ -1,0 +1,71 @@
+"""The objective of a language model: the next token, over windows of contiguous streams."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.tasks.corpus import Corpus
+from ostinato.topologies import SeqToSeq
+from ostinato.training.windows import Window, Windows
+
+
+class NextToken:
+    """The objective: mean −log p of the next token over windows of contiguous streams."""
+
+    def __init__(self, model: Any, corpus: Corpus) -> None:
+        s = model.settings
+        self.model, self.network = model, model.network
+        self.device = next(self.network.parameters()).device
+        self.windows = Windows(corpus.train, s.batch_size, s.bptt_steps)
+        rows = max(1, min(s.batch_size, (len(corpus.validation) - 1) // 2))
+        self.validation = Windows(corpus.validation, rows, 256)
+        self.tokens_per_character = corpus.about["validation_tokens"] / max(1, corpus.about["validation_characters"])
+
+    def initial_state(self) -> Any:
+        """Zeros."""
+        return self.network.initial_state(self.windows.batch_size)
+
+    def loss(self, window: Window, state: Any) -> tuple[Tensor, int, Any]:
+        """Σ −log p over a window."""
+        s = self.model.settings
+        inputs, targets = window.inputs.to(self.device), window.targets.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
+            hidden, state = self.network(inputs, state)
+            flat = hidden.reshape(-1, hidden.shape[-1])
+            loss = self.network.head.loss(flat, targets.reshape(-1), s.label_smoothing)
+        return loss, int((targets >= 0).sum()), state
+
+    def evaluate(self) -> float:
+        """Mean −log p on the validation data, full softmax."""
+        return mean_loss(self.network, self.validation)
+
+    def figures(self, loss: float) -> dict[str, float]:
+        """Bits per character at the level of characters, else perplexity."""
+        if self.model.settings.level == "char":
+            return {"bits_per_character": loss / math.log(2)}
+        return {"perplexity": perplexity(loss)}
+
+    def save_best(self, step: int, loss: float) -> None:
+        """Keep the weights."""
+        self.model.keep_best(step, loss)
+
+
+@torch.inference_mode()
+def mean_loss(network: SeqToSeq, windows: Windows) -> float:
+    """Mean −log p, nats a token, of the full softmax; the state is carried from window to window."""
+    total, state = 0.0, network.initial_state(windows.batch_size)
+    device = next(network.parameters()).device
+    head: Any = network.head
+    for window in (windows[index] for index in range(len(windows))):
+        hidden, state = network(window.inputs.to(device), state)
+        total += float(head.full_loss(hidden.reshape(-1, hidden.shape[-1]), window.targets.reshape(-1).to(device)))
+    return total / windows.targets
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that is no number."""
+    return math.exp(loss) if loss < 700 else math.inf
