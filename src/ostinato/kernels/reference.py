@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -58,13 +57,13 @@ def run(cell: CellLike, inputs: Tensor, state: StateT, lengths: Tensor | None, r
     A row's state stops at its length and its outputs beyond are zero; a reversed row starts at its own end.
     """
     class_of_state: type[Any] = type(state)
-    projected = functional.linear(inputs, cell.weight_ih, cell.bias_ih).to(state[0].dtype)
     live = None if lengths is None else _live(lengths, len(inputs), inputs.device)
+    if live is not None:  # padding may hold NaN, and 0 · NaN would come back through the weights' gradient
+        inputs = torch.where(live, inputs, inputs.new_zeros(()))
+    projected = functional.linear(inputs, cell.weight_ih, cell.bias_ih).to(state[0].dtype)
     outputs: list[Tensor] = []
     for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
-        # padding may hold NaN: it is replaced before the step, since 0 · NaN would come back through the gradient
-        x = projected[t] if live is None else torch.where(live[t], projected[t], projected.new_zeros(()))
-        new = step(cell, x, state)
+        new = step(cell, projected[t], state)
         if live is not None:
             new = class_of_state(
                 *(torch.where(live[t], after, before) for after, before in zip(new, state, strict=True))
@@ -74,9 +73,9 @@ def run(cell: CellLike, inputs: Tensor, state: StateT, lengths: Tensor | None, r
     return torch.stack(outputs[::-1] if reverse else outputs), state
 
 
-def _live(lengths: Tensor, steps: int, device: torch.device) -> Sequence[Tensor]:
-    """By step: [batch, 1], whether the row has not ended."""
-    return (torch.arange(steps, device=device)[:, None, None] < lengths.to(device)[None, :, None]).unbind()
+def _live(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
+    """[time, batch, 1], whether the row has not ended."""
+    return torch.arange(steps, device=device)[:, None, None] < lengths.to(device)[None, :, None]
 
 
 class LayerCall(NamedTuple):

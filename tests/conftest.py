@@ -1,0 +1,32 @@
+"""What all tests share: one thread's arithmetic, and a small corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+WORDS = "the cat sat on a mat and the dog ran to the old tree by the sea while a small bird sang of rain".split()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads() -> None:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def make_text(lines: int = 400) -> str:
+    """Lines of five words that follow each other by a rule, so that there is something to learn."""
+    return "".join(" ".join(WORDS[(i * i + j) % len(WORDS)] for j in range(5)) + ".\n" for i in range(lines))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text(make_text(), encoding="utf-8")
+    return path
