@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-WORDS = "the cat sat on a mat and the dog ran to the old tree by the sea while a small bird sang of rain".split()
+TEXT = "the cat sat on a mat and the dog ran to the old tree by the sea while a small bird sang of rain"
+WORDS = TEXT.split()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -205,7 +206,7 @@ def test_carried_state_is_one_run(kind: type[GatedCell]) -> None:
         whole, final = net(inputs, state)
         cuts = [0, *sorted(torch.randperm(998)[:7].add(1).tolist()), 1000]
         pieces, carried = [], state
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             outputs, carried = net(inputs[start:end], carried)
             pieces.append(outputs)
     torch.testing.assert_close(torch.cat(pieces), whole)

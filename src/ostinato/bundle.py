@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -74,24 +72,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def digest(tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and bytes.
+def digest(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over names, types, shapes and bytes, and over the notes if there are any.
 
     >>> digest({"w": np.zeros(2, np.float32)})[:8]
-    '23fa6f53'
+    'cb2c1f5e'
     """
     state = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
+        tensor = np.asarray(tensors[name], order="C")  # ascontiguousarray makes vectors of scalars
         state.update(f"{name}:{tensor.dtype.str}:{tensor.shape};".encode())
         state.update(tensor.data if tensor.size else b"")
+    if notes:
+        state.update(json.dumps(dict(notes), sort_keys=True).encode())
     return state.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None) -> None:
     """Write tensors with their digest and some notes as one safetensors file, whole or not at all."""
-    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    write_bytes(path, save(arrays, {**(notes or {}), "sha256": digest(arrays)}))
+    arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    write_bytes(path, save(arrays, {**(notes or {}), "sha256": digest(arrays, notes)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -108,8 +108,9 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise BundleError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{path}: damaged: {error}") from None
-    found, wanted = digest(tensors), notes.pop("sha256", None)
-    if found != wanted:
+    wanted = notes.pop("sha256", None)
+    found = digest(tensors, notes)
+    if wanted != found and wanted != digest(tensors):  # the latter: of files written before notes were counted
         raise BundleError(
             f"{path}: damaged: the digest of its tensors is {found[:12]}…, written was {str(wanted)[:12]}…"
         )
@@ -129,18 +130,8 @@ def writing_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
         except BundleError as error:
             raise BundleError(f"{folder}: will not be replaced, since it is no model ({error})") from None
         if not overwrite:
-            raise BundleError(f"{folder}: a model stands there: choose another place, or overwrite it")
+            raise BundleError(
+                f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it"
+            )
     with writing_folder(folder) as new:
         yield new
-
-
-def copy_bundle(source: Path, target: Path) -> None:
-    """Copy what a model needs to be used, without `run/`."""
-    for name in (HISTORY, CODEC, WEIGHTS, MANIFEST, CARD):
-        entry = source / name
-        if entry.is_dir():
-            shutil.copytree(entry, target / name, dirs_exist_ok=True)
-        elif entry.exists():
-            shutil.copyfile(entry, target / name)
-            with (target / name).open("rb") as file:
-                os.fsync(file.fileno())

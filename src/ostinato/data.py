@@ -89,8 +89,8 @@ class TextReader:
 
     def __post_init__(self) -> None:
         try:
-            codecs.lookup(self.encoding)
-        except LookupError:
+            "".encode(self.encoding)  # unlike codecs.lookup, this refuses what turns no bytes into text, such as hex
+        except (LookupError, ValueError):
             raise SettingsError(f"encoding = {self.encoding!r}: Python knows no such encoding") from None
         if self.errors not in ("strict", "replace", "ignore"):
             raise SettingsError(f"errors = {self.errors!r}: one of strict, replace, ignore")
@@ -102,38 +102,26 @@ class TextReader:
             DataError: with the file and the byte offset, if a file cannot be read or decoded.
         """
         for index, path in enumerate(self.files):
-            last = ""
-            for block in _at_line_ends(_line_ends(self._decoded(path))):
-                yield block
-                last = block[-1]
-            if last not in ("", "\n") and index + 1 < len(self.files):
-                yield "\n"
+            text = _line_ends(self._decoded(path))
+            yield from _at_line_ends(text if index + 1 == len(self.files) else _ended(text))
 
     def _decoded(self, path: Path) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder(self.encoding)(self.errors)
+        name = codecs.lookup(self.encoding).name.removesuffix("-sig")  # the mark is dropped here, and counted
+        decoder = codecs.getincrementaldecoder(name)(self.errors)
         read = 0
-        for data in _byte_blocks(path):
-            if read == 0:
-                data = self._without_bom(path, data)
-            pending = len(decoder.getstate()[0])
+        for block in _byte_blocks(path):
+            data = block if read or name != "utf-8" else _without_bom(path, block)
+            read += len(block)
+            start = read - len(data) - len(decoder.getstate()[0])
             try:
                 yield decoder.decode(data)
             except UnicodeDecodeError as error:
-                raise self._not_text(path, read - pending, error) from None
-            read += len(data)
+                raise self._not_text(path, start, error) from None
         pending = len(decoder.getstate()[0])
         try:
             yield decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:
             raise self._not_text(path, read - pending, error) from None
-
-    def _without_bom(self, path: Path, data: bytes) -> bytes:
-        if codecs.lookup(self.encoding).name != "utf-8":
-            return data
-        for bom, encoding in _BOMS.items():
-            if data.startswith(bom):
-                raise DataError(f"{path}: begins with the mark of {encoding.upper()}: pass --encoding {encoding}")
-        return data.removeprefix(codecs.BOM_UTF8)
 
     def _not_text(self, path: Path, start: int, error: UnicodeDecodeError) -> DataError:
         found = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.end][:4])
@@ -153,6 +141,13 @@ def _byte_blocks(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def _without_bom(path: Path, data: bytes) -> bytes:
+    for bom, encoding in _BOMS.items():
+        if data.startswith(bom):
+            raise DataError(f"{path}: begins with the mark of {encoding.upper()}: pass --encoding {encoding}")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def _line_ends(blocks: Iterable[str]) -> Iterator[str]:
     decoder = io.IncrementalNewlineDecoder(None, translate=True)
     for block in blocks:
@@ -160,14 +155,27 @@ def _line_ends(blocks: Iterable[str]) -> Iterator[str]:
     yield decoder.decode("", final=True)
 
 
+def _ended(blocks: Iterable[str]) -> Iterator[str]:
+    """The same text with a line end after its last line, if it has a line at all."""
+    last = ""
+    for block in blocks:
+        yield block
+        last = block[-1:] or last
+    if last not in ("", "\n"):
+        yield "\n"
+
+
 def _at_line_ends(blocks: Iterable[str]) -> Iterator[str]:
-    """The same text cut after line ends, or after blanks, or anywhere if a line grows beyond eight blocks."""
+    """The same text cut after line ends, or before blanks, or anywhere if a line grows beyond eight blocks.
+
+    Before blanks, since a word-level or byte-pair token begins with the blank before the word.
+    """
     rest: list[str] = []
     held = 0
     for block in blocks:
         cut = block.rfind("\n") + 1
         if not cut and held + len(block) > 8 * BLOCK_BYTES:
-            cut = block.rfind(" ") + 1 or len(block)
+            cut = max(block.rfind(" "), 0) or len(block)
         if cut:
             yield "".join([*rest, block[:cut]])
             rest, held = [], 0

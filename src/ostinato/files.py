@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import os
 import shutil
 import tempfile
@@ -69,7 +70,10 @@ def writing_folder(path: Path) -> Iterator[Path]:
     under a name that begins with `.ostinato-`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX))
+    prefix = f"{_PREFIX}{path.name}-"
+    for left in path.parent.glob(glob.escape(prefix) + "*"):
+        shutil.rmtree(left)  # of a process that was killed here
+    new = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix))
     try:
         yield new
         new.chmod(0o777 & ~_umask())
@@ -80,7 +84,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
         if not path.exists():
             new.rename(path)
         elif not _exchange(new, path):
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX)) / "old"
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix)) / "old"
             path.rename(old)
             new.rename(path)
             shutil.rmtree(old.parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -44,6 +44,18 @@ def flatten_state(state: Any) -> list[Tensor]:
     tensors: list[Tensor] = []
     map_state(lambda part: (tensors.append(part), part)[1], state)
     return tensors
+
+
+def named_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, a shared one once, under its first name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put back what `named_weights` gave, in place, so that what is shared stays shared."""
+    with torch.no_grad():
+        for name, weight in named_weights(module).items():
+            weight.copy_(weights[name])
 
 
 def check_inputs(inputs: Tensor, size: int, lengths: Tensor | None) -> None:

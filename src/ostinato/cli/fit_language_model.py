@@ -13,8 +13,8 @@ from ostinato.codecs.text import TextSettings
 from ostinato.errors import SettingsError
 from ostinato.tasks.corpus import ReadingSettings
 from ostinato.tasks.language_model import LanguageModel, LanguageModelSettings
-from ostinato.training.loop import Interrupted
 from ostinato.training.settings import TrainingSettings
+from ostinato.training.signals import Interrupted
 
 app = typer.Typer(add_completion=False)
 

@@ -26,10 +26,7 @@ def info(
     parameters = None
     if (model / WEIGHTS).exists():
         tensors, _ = read_tensors(model / WEIGHTS)
-        shared = {(array.shape, array.tobytes()) for array in tensors.values() if array.ndim > 1}
-        parameters = sum(array.size for array in tensors.values() if array.ndim < 2) + sum(
-            int(_product(shape)) for shape, _ in shared
-        )
+        parameters = sum(array.size for array in tensors.values())
     if as_json:
         print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))  # noqa: T201
         return
@@ -73,10 +70,3 @@ def _curve(history: list[dict[str, Any]]) -> None:
             f"  epoch {record['epoch']:>6.2f}  step {record['step']:>8,}  loss {record['loss']:.4f}"
             f"  {figure.replace('_', ' ')} {number(record[figure])}{mark}"
         )
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

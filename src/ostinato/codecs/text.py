@@ -43,7 +43,9 @@ class TextSettings(Settings):
 
 
 class TextCodec(ABC):
-    r"""Text ↔ token ids. Ids run from 0, the more frequent first; `decode(encode(text))` is the normalised text.
+    r"""Text ↔ token ids; `decode(encode(text))` is the normalised text.
+
+    Ids run from 0, those of characters and words by falling frequency after `<unk>`.
 
     >>> codec = TextCodec.learn(["猫 喜欢 鱼\n"], TextSettings(level="char"))
     >>> ids = codec.encode("鱼 喜欢 猫\n")
@@ -117,7 +119,7 @@ class TextCodec(ABC):
             return _CODECS[settings.level]._load(folder, settings, vocabulary)
         except OSError as error:
             raise BundleError(f"{error.filename}: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise BundleError(f"{folder}: damaged codec: {error}") from None
 
     @classmethod

@@ -8,8 +8,8 @@ import numpy as np
 def ngram_loss(train: np.ndarray, held_out: np.ndarray, order: int, vocabulary_size: int) -> float:
     """Mean −log p, nats a token, of an n-gram model by Witten-Bell interpolation (Chen & Goodman 1999).
 
-    p_n(w | h) = (c(h w) + T(h)·p_{n−1}(w | h')) / (c(h) + T(h)), where T(h) is how many different tokens follow h and h'
-    drops the oldest token of h; below the unigram stands the uniform distribution.
+    p_n(w | h) = (c(h w) + T(h)·p_{n−1}(w | h')) / (c(h) + T(h)), where T(h) is how many different tokens follow h
+    and h' drops the oldest token of h; below the unigram stands the uniform distribution.
 
     Args:
         train: ids, [tokens], that are counted.
@@ -46,5 +46,7 @@ def ngram_loss(train: np.ndarray, held_out: np.ndarray, order: int, vocabulary_s
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """values[keys == wanted], zero where there is no such key; keys are sorted."""
+    if not len(keys):
+        return np.zeros(len(wanted), np.int64)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)

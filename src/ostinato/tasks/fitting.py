@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,12 +59,15 @@ class FittedModel(Model):
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model" if output is None else Path(output)
-            _clear(folder, overwrite)
-            (folder / bundle.RUN).mkdir(parents=True)
             names = {"corpus": _names(corpus), "validation": _names(validation) if validation is not None else []}
-            write_text(folder / bundle.RUN / "sources.json", json.dumps(names))
-            self.write_about(folder, "training")
-            return self._train(folder, progress)
+            self.reporter = make_reporter(progress)
+            # read before anything is replaced, so that bad input loses nothing
+            with bundle.writing_bundle(folder, overwrite) as new:
+                (new / bundle.RUN).mkdir()
+                write_text(new / bundle.RUN / "sources.json", json.dumps(names))
+                self.prepare(names["corpus"], names["validation"], new)
+                self.write_manifest(new, "training")
+            return self._train(folder)
 
     @classmethod
     def resume(cls, path: str | Path, progress: bool | None = None, **changes: Any) -> Self:
@@ -90,10 +92,11 @@ class FittedModel(Model):
             raise SettingsError(f"{', '.join(fixed)}: cannot change on resume; {', '.join(sorted(cls.resumable))} can")
         model = cls(**{**manifest["settings"], **changes})
         model.data = manifest.get("data", {})
-        return model._train(folder, progress)
+        model.reporter = make_reporter(progress)
+        return model._train(folder)
 
-    def _train(self, folder: Path, progress: bool | None) -> Self:
-        self.reporter, self._folder = make_reporter(progress), folder
+    def _train(self, folder: Path) -> Self:
+        self._folder = folder
         run = folder / bundle.RUN
         remove_unfinished(folder)
         remove_unfinished(run)
@@ -111,7 +114,7 @@ class FittedModel(Model):
                 rate = find_rate(objective, self._part(TrainingSettings)).suggestion
                 self.reporter.message(f"learning rate found: {rate:.2g}")
                 self.settings = settings = settings.model_copy(update={"learning_rate": rate})
-            self.write_about_run(folder)
+            self.write_manifest(folder, "training")
             training = self._part(TrainingSettings)
             trainer = Trainer(objective, training, run, folder / bundle.HISTORY, self.reporter)
             position = trainer.train()
@@ -126,11 +129,6 @@ class FittedModel(Model):
         self.metrics |= {"skipped_steps": position.skipped, "training_seconds": round(position.seconds, 1)}
         self.write_about(folder)
         return self
-
-    def write_about_run(self, folder: Path) -> None:
-        """Note in the manifest what is known when training begins: settings and data."""
-        manifest = {"task": self.task, "status": "training", "settings": self.settings.plain()}
-        bundle.write_manifest(folder, manifest | {"metrics": self.metrics, "data": self.data})
 
     def keep_best(self, step: int, loss: float) -> None:
         """Put the weights as they are into the bundle, whose model they are from now on."""
@@ -166,19 +164,3 @@ class FittedModel(Model):
 def _names(sources: Sources) -> list[str]:
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
     return [str(source) if str(source) == "-" else str(Path(source).absolute()) for source in listed]
-
-
-def _clear(folder: Path, overwrite: bool) -> None:
-    """Make room for a new model, if what stands there may go."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        try:
-            bundle.read_manifest(folder)
-        except BundleError as error:
-            raise BundleError(f"{folder}: will not be replaced, since it is no model ({error})") from None
-        if not overwrite:
-            raise BundleError(
-                f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it"
-            )
-        shutil.rmtree(folder)

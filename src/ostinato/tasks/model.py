@@ -13,6 +13,7 @@ from ostinato import bundle
 from ostinato.codecs.text import TextCodec
 from ostinato.errors import BundleError, SettingsError
 from ostinato.files import write_text
+from ostinato.networks import load_weights, named_weights
 from ostinato.settings import Settings
 from ostinato.tasks.card import model_card
 from ostinato.training.history import read_history
@@ -102,16 +103,18 @@ class Model:
 
     def write_weights(self, path: Path, notes: dict[str, str]) -> None:
         """Write the weights alone, whole or not at all."""
-        arrays = {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
+        arrays = {name: value.detach().cpu().numpy() for name, value in named_weights(self.network).items()}
         bundle.write_tensors(path, arrays, notes)
 
-    def write_about(self, folder: Path, status: str = "complete") -> None:
-        """Write the manifest, and the model card if there is something to tell."""
+    def write_about(self, folder: Path) -> None:
+        """Write the model card and the manifest of a trained model."""
+        write_text(folder / bundle.CARD, model_card(self, self.sample()))
+        self.write_manifest(folder, "complete")
+
+    def write_manifest(self, folder: Path, status: str) -> None:
+        """Write what is known: while a training runs, settings and data; then metrics too."""
         manifest = {"task": self.task, "status": status, "settings": self.settings.plain()}
-        manifest |= {"metrics": self.metrics, "data": self.data}
-        bundle.write_manifest(folder, manifest)
-        if self._network is not None:
-            write_text(folder / bundle.CARD, model_card(self, self.sample()))
+        bundle.write_manifest(folder, manifest | {"metrics": self.metrics, "data": self.data})
 
     @classmethod
     def from_bundle(cls, folder: Path, device: str = "cpu") -> Self:
@@ -141,7 +144,7 @@ class Model:
             BundleError: naming the tensor and both shapes, if they are not the network's.
         """
         arrays, _ = bundle.read_tensors(path)
-        wanted = network.state_dict()
+        wanted = named_weights(network)
         if arrays.keys() != wanted.keys():
             odd = sorted(arrays.keys() ^ wanted.keys())
             raise BundleError(f"{path}: does not fit ostinato.json: missing or unknown: {', '.join(odd[:5])}")
@@ -149,7 +152,7 @@ class Model:
             if array.shape != tuple(wanted[name].shape):
                 shapes = f"{list(array.shape)}, ostinato.json describes {list(wanted[name].shape)}"
                 raise BundleError(f"{path}: {name} is {shapes}")
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        load_weights(network, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def __repr__(self) -> str:
         chosen = ", ".join(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, NamedTuple
 
 import torch
 
-from ostinato.networks import detach
+from ostinato.networks import detach, load_weights, named_weights
 from ostinato.training.optimise import clip_gradients, make_optimizer
 from ostinato.training.settings import TrainingSettings
 
@@ -33,7 +32,7 @@ def find_rate(objective: Any, settings: TrainingSettings) -> RateSweep:
     The sweep stops when the loss is no number or above twice its lowest.
     """
     network = objective.network
-    before = copy.deepcopy(network.state_dict())
+    before = {name: weight.detach().clone() for name, weight in named_weights(network).items()}
     random = torch.get_rng_state()
     optimizer = make_optimizer(network.parameters(), settings)
     parameters = list(network.parameters())
@@ -60,7 +59,7 @@ def find_rate(objective: Any, settings: TrainingSettings) -> RateSweep:
             group["lr"] = rate
         optimizer.step()
         state = detach(state)
-    network.load_state_dict(before)
+    load_weights(network, before)
     torch.set_rng_state(random)
     return RateSweep(rates, losses, _steepest(rates, losses))
 

@@ -20,7 +20,7 @@ class History:
     """
 
     def __init__(self, path: Path, keep_bytes: int = 0, tensorboard: str | None = None) -> None:
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
         self._file.truncate(min(keep_bytes, path.stat().st_size))
         self._file.seek(0, 2)
         self._events = _event_writer(tensorboard) if tensorboard else None
@@ -32,8 +32,13 @@ class History:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record with its `kind` and `step`."""
-        self._file.write((json.dumps(record) + "\n").encode())
-        self._file.flush()
+        before = self._file.tell()
+        try:
+            self._file.write((json.dumps(record) + "\n").encode())
+        except OSError:
+            self._file.truncate(before)  # half a line would hide those after it
+            self._file.seek(before)
+            raise
         if self._events is not None:
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "step":

@@ -3,84 +3,28 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ostinato.errors import OstinatoError, TrainingError
-from ostinato.files import remove_unfinished
-from ostinato.networks import detach, flatten_state, map_state
+from ostinato.networks import detach, flatten_state, load_weights, map_state, named_weights
 from ostinato.training import checkpoint
 from ostinato.training.history import History
+from ostinato.training.objective import Objective, Position
 from ostinato.training.optimise import clip_gradients, make_optimizer, rate_factor
 from ostinato.training.report import Reporter
 from ostinato.training.settings import TrainingSettings
-from ostinato.training.windows import Window, Windows
+from ostinato.training.signals import Interrupted, catching
+from ostinato.training.windows import Window
 
 NON_FINITE_IN_A_ROW = 5  # skipped steps before the last checkpoint comes back
 _SMALLEST_SCALE = 2.0**-8  # of the rate; a training that needs less has another fault
-
-
-class Interrupted(OstinatoError):
-    """Training stopped at a signal, after a checkpoint."""
-
-    def __init__(self, step: int, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step:,}; nothing is lost")
-        self.exit_code = 128 + number
-
-
-class Objective(Protocol):
-    """What is trained: a network, its data, its loss and its figure of merit."""
-
-    network: Any
-    windows: Windows
-
-    def initial_state(self) -> Any:
-        """The state at the beginning of an epoch."""
-
-    def loss(self, window: Window, state: Any) -> tuple[Tensor, int, Any]:
-        """Σ of the loss over the targets that count, nats; how many they are; the state after."""
-        ...
-
-    def evaluate(self) -> float:
-        """Mean loss on the validation data, nats."""
-        ...
-
-    def figures(self, loss: float) -> dict[str, float]:
-        """What the field quotes of a loss: perplexity, or bits per character."""
-        ...
-
-    def save_best(self, step: int, loss: float) -> None:
-        """Keep the network as it is now: it is the best so far."""
-
-
-@dataclass
-class Position:
-    """Where a training is: what a checkpoint holds beside tensors."""
-
-    step: int = 0
-    epoch: int = 0
-    window: int = 0
-    best_loss: float = math.inf
-    best_step: int = 0
-    without_gain: int = 0
-    plateaus: int = 0
-    plateau_wait: int = 0
-    rate_scale: float = 1.0
-    skipped: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    history_bytes: int = 0
-    stopped_early: bool = False
-    finished: bool = False
 
 
 @dataclass
@@ -147,7 +91,7 @@ class Trainer:
         """
         self.reporter.begin(int(self.total_steps), self.position.step)
         try:
-            with _signals() as caught:
+            with catching() as caught:
                 if self.position.step == 0:
                     self._save()  # so that there is something to go back to
                 while not self.position.finished:
@@ -169,7 +113,7 @@ class Trainer:
             every = self.settings.evaluate_every
             if every and position.step % every == 0 and position.window < len(windows):
                 self._evaluate()
-            elif position.step % self.settings.checkpoint_every == 0:
+            elif position.step % self.settings.checkpoint_every == 0 and not self.non_finite:
                 self._save()
             if position.finished:
                 return
@@ -219,6 +163,7 @@ class Trainer:
                 group["lr"] = self._rate()
             self.optimizer.step()
             self.non_finite = 0
+            position.finite_steps += 1
             interval.loss, interval.norm = interval.loss + total, interval.norm + norm
             interval.tokens, interval.steps = interval.tokens + counted, interval.steps + 1
             interval.clipped += clipped
@@ -239,7 +184,10 @@ class Trainer:
         ends in the same bits, does not have it.
         """
         at, scale, skipped = self.position.step, self.position.rate_scale, self.position.skipped
-        for _, path in checkpoint.list_checkpoints(self.folder, "checkpoint"):
+        paths = [path for _, path in checkpoint.list_checkpoints(self.folder, "checkpoint")]
+        if scale < 1 and self.position.finite_steps == 0 and len(paths) > 1:
+            paths.pop(0).unlink()  # not one step went well from there: it is itself past saving
+        for path in paths:
             try:
                 self._restore(*checkpoint.read_checkpoint(path))
                 break
@@ -249,7 +197,7 @@ class Trainer:
             raise TrainingError(
                 f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row, and no checkpoint is whole"
             )
-        self.position.rate_scale, self.position.skipped = scale / 2, skipped
+        self.position.rate_scale, self.position.skipped, self.position.finite_steps = scale / 2, skipped, 0
         self.non_finite = 0
         if scale / 2 < _SMALLEST_SCALE:
             raise TrainingError(
@@ -261,7 +209,7 @@ class Trainer:
             f"{self.position.step:,} with half the learning rate (× {self.position.rate_scale:g})"
         )
         record = {"kind": "back", "step": self.position.step, "from_step": at, "rate_scale": self.position.rate_scale}
-        self.history.write(record)
+        self._guarded(lambda: self.history.write(record))
         self._save()
 
     def _evaluate(self) -> None:
@@ -271,13 +219,9 @@ class Trainer:
         loss = self.objective.evaluate()
         self.network.train()
         better = math.isfinite(loss) and loss < position.best_loss and _finite(self.parameters)
-        if better:
-            position.best_loss, position.best_step, position.without_gain, position.plateau_wait = (
-                loss,
-                position.step,
-                0,
-                0,
-            )
+        if better and self._guarded(lambda: self.objective.save_best(position.step, loss)):
+            position.best_loss, position.best_step = loss, position.step
+            position.without_gain = position.plateau_wait = 0
         else:
             position.without_gain, position.plateau_wait = position.without_gain + 1, position.plateau_wait + 1
             if settings.schedule == "plateau" and position.plateau_wait >= settings.plateau_evaluations:
@@ -285,10 +229,8 @@ class Trainer:
         epoch = position.epoch + position.window / len(self.objective.windows)
         record = {"kind": "validation", "step": position.step, "epoch": epoch, "loss": loss, "best": better}
         record |= self.objective.figures(loss) | {"seconds": self._seconds()}
-        self.history.write(record)
+        self._guarded(lambda: self.history.write(record))
         self.reporter.evaluation(record)
-        if better:
-            self._guarded(lambda: self.objective.save_best(position.step, loss))
         position.stopped_early = settings.patience is not None and position.without_gain >= settings.patience
         if position.stopped_early:
             self.reporter.message(
@@ -315,7 +257,7 @@ class Trainer:
             "tokens_per_second": interval.tokens / max(seconds, 1e-9),
             "seconds": self._seconds(),
         }
-        self.history.write(record)
+        self._guarded(lambda: self.history.write(record))
         left = (self.total_steps - position.step) * seconds / max(1, interval.steps + interval.skipped)
         self.reporter.interval(record | {"seconds_left": left})
         self.interval = _Interval()
@@ -330,55 +272,36 @@ class Trainer:
             self.reporter.message(f"no checkpoint at step {position.step:,}: a weight is not finite")
             return
         optimizer, numbers = checkpoint.optimizer_tensors(self.optimizer)
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict(keep_vars=False).items()}
+        tensors = {f"network.{name}": value for name, value in named_weights(self.network).items()}
         tensors |= {f"state.{index}": part for index, part in enumerate(state)}
         tensors |= optimizer | checkpoint.random_state()
         values = {"position": asdict(position), "optimizer": numbers, "non_finite": self.non_finite}
         self._guarded(lambda: checkpoint.write_checkpoint(self.folder, kind, position.step, tensors, values))
 
-    def _guarded(self, write: Callable[[], None]) -> None:
-        """Write; a full disk is told, and the training goes on with the last good files in place."""
+    def _guarded(self, write: Callable[[], None]) -> bool:
+        """Write; a full disk is told, and the training goes on with the last good files in place. True if written."""
         try:
             write()
         except OSError as error:
-            remove_unfinished(self.folder)
-            self.reporter.message(
-                f"could not save at step {self.position.step:,}: {error}; the last good checkpoint stays"
-            )
+            why = f"could not save at step {self.position.step:,}: {error.strerror or error}"
+            self.reporter.message(f"{why}; the last good checkpoint stays")
+            return False
+        return True
 
     def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        self.position = Position(**values["position"])
+        for name, value in values["position"].items():  # in place: the loop holds on to it
+            setattr(self.position, name, value)
         self.non_finite = values["non_finite"]
         named = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
-        self.network.load_state_dict(named)
+        load_weights(self.network, named)
         checkpoint.restore_optimizer(self.optimizer, tensors, values["optimizer"])
         checkpoint.restore_random_state(tensors)
-        self.state = None
+        self.state = self.objective.initial_state()
         if "state.0" in tensors:
             parts: Iterator[Tensor] = (tensors[f"state.{index}"] for index in range(len(tensors)))
-            self.state = map_state(lambda _: next(parts).to(self.device), self.objective.initial_state())
+            self.state = map_state(lambda _: next(parts).to(self.device), self.state)
         self._started = time.monotonic()
 
 
 def _finite(tensors: list[Any]) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Numbers of the signals that came. The second SIGINT stops at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may handle signals
-        return
-
-    def note(number: int, _: Any) -> None:
-        caught.append(number)
-        signal.signal(number, previous[number])
-
-    previous: dict[int, Any] = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
