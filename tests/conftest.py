@@ -1,19 +1,19 @@
-"""What all tests share: one thread's arithmetic, and a small corpus."""
+"""What all tests share: a seed, one thread, and a small corpus."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+# the models here are tiny: a second thread would only wait, and wait long where other processes hold the cores
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
 TEXT = "the cat sat on a mat and the dog ran to the old tree by the sea while a small bird sang of rain"
 WORDS = TEXT.split()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _threads() -> None:
-    torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(autouse=True)

@@ -260,15 +260,25 @@ def test_a_corpus_is_split_at_a_character(text, points, characters):
 def test_a_corpus_is_split_at_the_end_of_a_line(text, characters, together):
     lines = re.findall(r"[^\n]*\n|[^\n]+$", text)
     blocks = ["".join(lines[at : at + together]) for at in range(0, len(lines), together)]
-    cut = characters
-    if 0 < cut < len(text) and text[cut - 1] != "\n":
-        cut = text.find("\n", cut) + 1 or len(text)
-    assert parts_of(blocks, characters, True) == [text[:cut], text[cut:]]
+    first, second = parts_of(blocks, characters, True)
+    assert first + second == text
+    assert len(first) >= min(characters, len(text))
+    if first and second and not first.endswith("\n"):
+        # the line was the last of its block: the cut is at the next blank, or where it was asked for
+        assert second.startswith(" ") or len(first) == characters
+        assert "\n" not in text[characters : len(first)]
 
 
-def test_the_end_of_a_file_is_the_end_of_a_line(tmp_path):
-    reader = TextReader([file_of(tmp_path, b"one two", "1"), file_of(tmp_path, b"three", "2")])
-    assert parts_of(list(reader.blocks()), 4, True) == ["one two\n", "three"]
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("one two three\nfour five\nsix\n", ["one two three\n", "four five\nsix\n"]),
+        ("one two three four\n", ["one two", " three four\n"]),
+        ("春眠不觉晓处处闻啼鸟", ["春眠不觉晓", "处处闻啼鸟"]),
+    ],
+)
+def test_a_corpus_of_one_line_has_two_parts_too(text, wanted):
+    assert parts_of([text], 5, True) == wanted
 
 
 # the rest

@@ -185,12 +185,6 @@ def test_tensors_and_notes_come_back(tmp_path):
     assert read_tensors(path) == ({}, {})
 
 
-def test_tensors_written_before_notes_were_counted_are_read(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(bundle.save(TENSORS, {"values": "1", "sha256": bundle.digest(TENSORS)}))
-    assert read_tensors(path)[1] == {"values": "1"}
-
-
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
 def test_every_flipped_byte_is_found(flip, tmp_path):
     path = tmp_path / "weights.safetensors"

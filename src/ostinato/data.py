@@ -207,14 +207,16 @@ def fingerprint(reader: TextReader) -> Fingerprint:
 def split_at(blocks: Iterable[str], characters: int, whole_lines: bool) -> Iterator[tuple[int, str]]:
     """Each block with its part: 0 for the first `characters` characters, 1 for those after.
 
-    With `whole_lines` the cut moves to the end of the line that it falls into.
+    With `whole_lines` the cut moves to the end of the line that it falls into, or, where that line is the last of its
+    block, to the next blank, so that a corpus of a single line has two parts as well.
     """
     part, before = 0, 0
     for block in blocks:
         if part == 0 and before + len(block) > characters:
             cut = max(characters - before, 0)
             if whole_lines and cut and block[cut - 1] != "\n":
-                cut = block.find("\n", cut) + 1 or len(block)
+                line_end = block.find("\n", cut, len(block) - 1) + 1
+                cut = line_end or (blank if (blank := block.find(" ", cut)) >= 0 else cut)
             if block[:cut]:
                 yield 0, block[:cut]
             if block[cut:]:

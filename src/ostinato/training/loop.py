@@ -201,7 +201,7 @@ class Trainer:
         self.non_finite = 0
         if scale / 2 < _SMALLEST_SCALE:
             raise TrainingError(
-                f"the loss stays non-finite even at a {round(2 / scale)}th of the rate: lower --learning-rate, clip "
+                f"the loss stays non-finite even at a {round(1 / scale)}th of the rate: lower --learning-rate, clip "
                 "harder (--clip-norm 0.25), or check the data; the last good checkpoint stands"
             )
         self.reporter.message(

@@ -1,0 +1,348 @@
+"""The main job from Python: any text to a model that learns, writes, scores, is saved and found again."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ostinato
+from ostinato import LanguageModel
+from ostinato.errors import BundleError, DataError, MissingExtra, OstinatoError, SettingsError
+from ostinato.tasks.language_model import LanguageModelSettings
+from ostinato.tasks.next_token import mean_loss
+from ostinato.training.windows import Windows
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 24, "num_layers": 2, "batch_size": 8, "bptt_steps": 16, "warmup_steps": 5, "learning_rate": 0.02,
+    "dropout": 0.0, "device": "cpu",
+}  # fmt: skip
+CHINESE = "白日依山尽，黄河入海流。欲穷千里目，更上一层楼。\n春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。\n"
+
+
+def fit(corpus: Path, **options: Any) -> LanguageModel:
+    return LanguageModel(**(SMALL | options)).fit(corpus, progress=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Path]:
+    from tests.conftest import make_text
+
+    corpus = tmp_path_factory.mktemp("lm") / "corpus.txt"
+    corpus.write_text(make_text())
+    return fit(corpus, epochs=12), corpus
+
+
+def test_it_learns_and_writes(trained: tuple[LanguageModel, Path]) -> None:
+    model, corpus = trained
+    assert model.metrics["validation_loss"] < 0.5
+    assert model.evaluate(corpus)["loss"] < 0.5
+    words = set(corpus.read_text().replace(".", " ").split())
+    made = model.generate("the ", tokens=300, temperature=0.5, seed=0)
+    assert made.startswith("the ")
+    assert len(made) == 304
+    right = [word in words for word in made.replace(".", " ").split()[:-1]]
+    assert sum(right) / len(right) > 0.9
+
+
+def test_generation_options(trained: tuple[LanguageModel, Path]) -> None:
+    model, _ = trained
+    assert model.generate("the", tokens=20, temperature=0) == model.generate("the", tokens=20, temperature=0, seed=9)
+    assert model.generate("the", tokens=20, seed=1) == model.generate("the", tokens=20, seed=1)
+    many = model.generate("the", tokens=20, samples=3, seed=1)
+    assert len(many) == 3
+    assert len(set(many)) == 3
+    assert "".join(model.stream("the", tokens=20, seed=1)) == model.generate("the", tokens=20, seed=1)
+    stopped = model.generate("the", tokens=500, seed=1, stop=["."])
+    assert "." not in stopped
+    assert len(stopped) < 100
+    endless = model.stream("", tokens=0, seed=2)
+    assert sum(len(next(endless)) for _ in range(500)) == 499  # the first piece is the empty prompt
+    with pytest.raises(SettingsError, match="did you mean temperature"):
+        model.generate("the", temprature=1.0)
+    with pytest.raises(SettingsError, match="use stream"):
+        model.generate("the", tokens=0)
+    with pytest.raises(SettingsError, match="use generate"):
+        next(model.stream("the", samples=2))
+
+
+def test_score_is_what_evaluate_says(trained: tuple[LanguageModel, Path], tmp_path: Path) -> None:
+    model, _ = trained
+    text = "\n" + "the cat sat on a.\nmat and the dog.\n" * 40
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text(text)
+    scored = model.score(text[1:])
+    assert "".join(token for token, _ in scored) == text[1:]
+    figures = model.evaluate(held_out, batch_size=1)
+    assert -sum(value for _, value in scored) / len(scored) == pytest.approx(figures["loss"], rel=1e-5)
+    assert figures["tokens"] == len(scored)
+    assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
+    per_character = figures["loss"] * figures["tokens"] / figures["characters"] / math.log(2)
+    assert figures["bits_per_character"] == pytest.approx(per_character)
+    assert model.score("") == []
+
+
+def test_unknown_characters_are_counted(trained: tuple[LanguageModel, Path], tmp_path: Path) -> None:
+    model, corpus = trained
+    odd = tmp_path / "odd.txt"
+    odd.write_text(corpus.read_text() + "猫猫\n")
+    assert model.evaluate(odd)["unknown_tokens"] == 2
+    assert "<unk>" not in model.generate("猫", tokens=200, temperature=3.0, seed=0)[1:]
+
+
+def test_validation_does_not_depend_on_windows(trained: tuple[LanguageModel, Path]) -> None:
+    """The state is carried from window to window: long or short ones, the figure is the same."""
+    model, corpus = trained
+    ids = model.codec.encode(corpus.read_text())
+    losses = [mean_loss(model.network, Windows(ids, 2, steps)) for steps in (7, 100, 0)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("level", ["char", "word", "bpe"])
+@pytest.mark.parametrize("softmax", ["full", "sampled", "adaptive"])
+def test_every_level_and_softmax(corpus: Path, tmp_path: Path, level: str, softmax: str) -> None:
+    """Trains, is saved and loaded, and evaluates with a full softmax to the same figure."""
+    options: dict[str, Any] = {"level": level, "softmax": softmax, "num_samples": 5, "epochs": 2, "max_vocabulary": 300}
+    model = fit(corpus, **options)
+    loaded = ostinato.load(model.save(tmp_path / "model"))
+    figures = loaded.evaluate(corpus)
+    assert figures == model.evaluate(corpus)
+    assert figures["loss"] < math.log(len(model.codec))
+    log_p = model.network.step(torch.zeros(1, dtype=torch.long), None)[0]
+    assert log_p.shape == (1, len(model.codec))
+    assert log_p.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+    assert loaded.generate("the ", tokens=12, seed=3) == model.generate("the ", tokens=12, seed=3)
+
+
+@pytest.mark.parametrize(("level", "splitter"), [("char", "auto"), ("word", "auto"), ("word", "words")])
+def test_chinese(tmp_path: Path, level: str, splitter: str) -> None:
+    corpus = tmp_path / "诗.txt"
+    corpus.write_text(CHINESE * 60, encoding="utf-8")
+    model = fit(corpus, level=level, splitter=splitter, epochs=8)
+    made = model.generate("白日", tokens=30, temperature=0.3, seed=0)
+    assert made.startswith("白日")
+    assert set(made) <= set(CHINESE)
+    assert "黄河入海流" in made
+    loaded = ostinato.load(model.save(tmp_path / "模型"))
+    assert loaded.generate("春眠", tokens=9, temperature=0) == model.generate("春眠", tokens=9, temperature=0)
+
+
+def test_chinese_words_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = tmp_path / "poem.txt"
+    corpus.write_text(CHINESE * 20, encoding="utf-8")
+    monkeypatch.setattr("ostinato.codecs.splitters.find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'ostinato\[zh\]'"):
+        fit(corpus, level="word")
+
+
+@pytest.mark.parametrize("cell", ["rnn", "relu-rnn", "gru", "lstm"])
+def test_every_cell(corpus: Path, cell: str) -> None:
+    recurrent_init = "identity" if cell == "relu-rnn" else "orthogonal"
+    model = fit(corpus, cell=cell, recurrent_init=recurrent_init, epochs=2, learning_rate=0.005)
+    first, *_, last = [record["loss"] for record in model.history if record["kind"] == "train"]
+    assert last < first
+
+
+def test_options_of_training(corpus: Path) -> None:
+    for options in (
+        {"precision": "bf16"},
+        {"label_smoothing": 0.1},
+        {"clip_value": 0.01, "clip_norm": None},
+        {"accumulate": 3},
+        {"bptt_steps": 0, "epochs": 20},
+        {"tie_weights": True, "embedding_size": 10},
+        {"carry_state": False},
+        {"dropout": 0.2, "input_dropout": 0.0, "output_dropout": 0.5},
+        {"learning_rate": "auto"},
+        {"optimizer": "sgd", "learning_rate": 2.0, "schedule": "step", "decay_after": 1},
+    ):
+        model = fit(corpus, **({"epochs": 2} | options))
+        assert model.metrics["validation_loss"] < 3.2, options
+    assert isinstance(fit(corpus, learning_rate="auto", epochs=1).settings.learning_rate, float)
+
+
+def test_seed_and_the_random_state_of_others(corpus: Path) -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (fit(corpus, epochs=1, dropout=0.3, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), wanted)
+    weights = [model.network.head.weight for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_folder_tells_everything(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "mine"
+    model = LanguageModel(**SMALL, epochs=2).fit(corpus, output=folder, progress=False)
+    assert {path.name for path in folder.iterdir()} == {
+        "ostinato.json", "weights.safetensors", "codec", "history.jsonl", "README.md", "run"
+    }  # fmt: skip
+    manifest = json.loads((folder / "ostinato.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["data"]["train"]["characters"] == len(corpus.read_text())
+    card = (folder / "README.md").read_text()
+    assert manifest["data"]["train"]["sha256"] in card
+    assert "validation loss" in card
+    kinds = [json.loads(line)["kind"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert kinds.count("validation") == 2
+    shutil.rmtree(folder / "run")
+    elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert ostinato.load(elsewhere).evaluate(corpus) == model.evaluate(corpus)
+    with pytest.raises(BundleError, match="no training to resume"):
+        LanguageModel.resume(folder)
+
+
+def test_resume_trains_longer_and_refuses_what_is_fixed(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    short = LanguageModel(**SMALL, epochs=1, schedule="constant").fit(corpus, output=folder, progress=False)
+    longer = LanguageModel.resume(folder, progress=False, epochs=4)
+    assert longer.metrics["epochs"] == 4
+    assert longer.metrics["validation_loss"] < short.metrics["validation_loss"]
+    with pytest.raises(SettingsError, match="hidden_size: cannot change on resume"):
+        LanguageModel.resume(folder, hidden_size=3)
+
+
+def test_early_stopping_restores_the_best(corpus: Path, tmp_path: Path) -> None:
+    model = fit(corpus, epochs=30, patience=2, learning_rate=0.3, schedule="constant", validation_fraction=0.3)
+    losses = [record["loss"] for record in model.history if record["kind"] == "validation"]
+    assert len(losses) < 30
+    assert model.metrics["validation_loss"] == min(losses)
+    ids = model.codec.encode(corpus.read_text())
+    part = ids[len(ids) - model.data["validation_tokens"] :]
+    assert mean_loss(model.network, Windows(part, 8, 256)) == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_own_validation_file(corpus: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text("the dog ran to the sea.\n" * 30)
+    model = LanguageModel(**SMALL, epochs=1).fit([corpus, corpus], validation=held_out, progress=False)
+    assert model.data["validation_characters"] == len(held_out.read_text())
+    assert model.data["train_characters"] == 2 * len(corpus.read_text())
+
+
+def test_bad_input_loses_nothing(corpus: Path, tmp_path: Path) -> None:
+    folder, broken = tmp_path / "mine", tmp_path / "broken.txt"
+    model = LanguageModel(**SMALL, epochs=1).fit(corpus, output=folder, progress=False)
+    broken.write_bytes(corpus.read_bytes() + b"caf\xe9\n")
+    size = len(corpus.read_bytes())
+    with pytest.raises(DataError, match=f"broken.txt: byte {size + 3:,}: e9 is not utf-8"):
+        LanguageModel(**SMALL).fit(broken, output=folder, overwrite=True, progress=False)
+    with pytest.raises(DataError, match="no such file"):
+        LanguageModel(**SMALL).fit(tmp_path / "absent", output=folder, overwrite=True, progress=False)
+    with pytest.raises(BundleError, match="a model stands there: --overwrite replaces it"):
+        LanguageModel(**SMALL).fit(corpus, output=folder, progress=False)
+    assert ostinato.load(folder).evaluate(corpus) == model.evaluate(corpus)
+    assert LanguageModel(**SMALL, epochs=1, errors="replace").fit(broken, progress=False).metrics["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "the corpus is empty"),
+        ("abc", "the validation part holds 1 tokens of 3 characters, but at least 2 are needed"),
+        ("x" * 30, "too short: 27 tokens, but 32 streams side by side need at least 65"),
+    ],
+)
+def test_too_little_text(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=reason):
+        fit(path, batch_size=32)
+
+
+def test_settings_that_do_not_agree() -> None:
+    for options, reason in (
+        ({"tie_weights": True, "softmax": "adaptive"}, "have no weights to share"),
+        ({"label_smoothing": 0.1, "softmax": "sampled"}, "has no smoothed form"),
+        ({"recurrent_init": "xaver"}, "recurrent_init = 'xaver': one of xavier"),
+        ({"cell": "lstn"}, "cell = 'lstn'"),
+        ({"device": "cuda:77"}, None),
+    ):
+        if reason is not None:
+            with pytest.raises(SettingsError, match=reason):
+                LanguageModel(**options)
+    with pytest.raises(SettingsError, match="call fit first"):
+        LanguageModel().generate("a")
+    assert LanguageModelSettings.model_fields.keys() >= {"level", "encoding", "epochs", "cell"}
+
+
+def test_unknown_device_is_told(corpus: Path) -> None:
+    with pytest.raises(SettingsError, match="device = 'cuda:77'"):
+        fit(corpus, device="cuda:77")
+
+
+def test_damaged_and_foreign_folders(trained: tuple[LanguageModel, Path], tmp_path: Path) -> None:
+    model, _ = trained
+    folder = model.save(tmp_path / "model")
+
+    def refused(reason: str) -> None:
+        with pytest.raises(BundleError, match=reason):
+            ostinato.load(folder)
+
+    manifest = json.loads((folder / "ostinato.json").read_text())
+    for change, reason in (
+        ({"task": "language-modell"}, "did you mean language-model"),
+        ({"settings": manifest["settings"] | {"hidden_size": 25}}, r"ostinato.json describes \[100, 64\]|describes"),
+        ({"settings": manifest["settings"] | {"num_layers": 3}}, "missing or unknown: network.layers.2"),
+        ({"settings": {"nonsense": 1}}, "damaged settings"),
+        ({"format": 99}, "newer"),
+    ):
+        (folder / "ostinato.json").write_text(json.dumps(manifest | change))
+        refused(reason)
+    (folder / "ostinato.json").write_text(json.dumps(manifest))
+    weights = folder / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-100] ^= 1
+    weights.write_bytes(data)
+    refused("damaged: the digest")
+    weights.write_bytes(data[:-10])
+    refused("damaged")
+    weights.unlink()
+    refused("no such file")
+
+
+def test_training_in_a_thread(corpus: Path) -> None:
+    """Signals cannot be caught there, and need not be."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            fit(corpus, epochs=1)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not errors
+
+
+def test_find_learning_rate(corpus: Path) -> None:
+    model = LanguageModel(**SMALL)
+    sweep = model.find_learning_rate(corpus)
+    assert 1e-4 < sweep.suggestion < 0.3
+    assert min(sweep.losses) < sweep.losses[0]
+    with pytest.raises(OstinatoError):
+        model.generate("a")
+
+
+def test_large_corpus_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the blocks, ids and vocabulary are the same."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"line {i % 37} of words, 鱼 and {i % 11}\n" for i in range(900)), encoding="utf-8")
+    found = []
+    for size in (1 << 20, 97):
+        monkeypatch.setattr("ostinato.data.BLOCK_BYTES", size)
+        folder = tmp_path / str(size)
+        LanguageModel(**SMALL, level="word", splitter="words", max_steps=1).fit(corpus, output=folder, progress=False)
+        found.append([np.fromfile(folder / "run" / f"{part}.u16", "<u2").tolist() for part in ("train", "validation")])
+        found[-1].append(json.loads((folder / "codec" / "vocabulary.json").read_text()))
+    assert found[0] == found[1]
