@@ -22,6 +22,7 @@ class SeqToSeq(nn.Module):
     Where the network's output and the embedding differ in size and the head shares the embedding's weight, a linear
     map without bias stands between them.
 
+    >>> import torch
     >>> from ostinato.cells import GRUCell
     >>> from ostinato.heads import Softmax
     >>> from ostinato.networks import Recurrent
@@ -68,7 +69,7 @@ class SeqToSeq(nn.Module):
 def count_parameters(module: nn.Module) -> int:
     """Trained numbers, shared ones once.
 
-    >>> count_parameters(torch.nn.Linear(3, 2))
+    >>> count_parameters(nn.Linear(3, 2))
     8
     """
     return sum(parameter.numel() for parameter in module.parameters())
