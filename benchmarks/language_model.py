@@ -1,8 +1,8 @@
 """How fast, how large and how good is training a language model, beside the plain PyTorch way?
 
 Ours is `LanguageModel.fit`; the peer is what one writes by hand: `nn.Embedding`, `nn.LSTM`, `nn.Linear`, the full
-cross-entropy of a window, the same initialisers, batches, optimiser, clipping and threads. Each runs in a process of
-its own, in turn, several times; a row is the median, and the ratio is that of the medians of pairs run one after the other.
+cross-entropy of a window, with the same initialisers, batches, optimiser, clipping and threads. Each runs in a process
+of its own, in turn, several times; a figure is the median, a ratio the median of those of pairs run back to back.
 
     python benchmarks/language_model.py [--runs 3] [--steps 150] [--threads 2]
 """

@@ -59,8 +59,8 @@ def main() -> None:
                 output = subprocess.run(call, capture_output=True, text=True, check=True).stdout
                 peak, own, seconds = json.loads(output.splitlines()[-1])
                 reading = seconds["all"] - seconds["training"]
-                row = f"{level:<6} {gigabytes:6.3f} GB  {peak:9,.0f} {own:19,.0f}  {reading:9.1f} {seconds['training']:10.1f}"
-                print(row, flush=True)
+                row = f"{level:<6} {gigabytes:6.3f} GB  {peak:9,.0f} {own:19,.0f}  {reading:9.1f}"
+                print(f"{row} {seconds['training']:10.1f}", flush=True)
 
 
 if __name__ == "__main__":

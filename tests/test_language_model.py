@@ -309,6 +309,38 @@ def test_damaged_and_foreign_folders(trained: tuple[LanguageModel, Path], tmp_pa
     refused("no such file")
 
 
+def test_hub(trained: tuple[LanguageModel, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is uploaded is what is downloaded; the library itself is stood in for, since it needs a network."""
+    model, corpus = trained
+    assert LanguageModel.from_pretrained(model.save_pretrained(tmp_path / "here")).evaluate(corpus)["loss"] > 0
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    remote = tmp_path / "remote"
+
+    class Api:
+        def create_repo(self, name: str, private: bool, exist_ok: bool) -> None:
+            assert (name, private, exist_ok) == ("me/model", True, True)
+
+        def upload_folder(self, folder_path: str, repo_id: str, commit_message: str, ignore_patterns: list[str]) -> Any:
+            assert (repo_id, commit_message, ignore_patterns) == ("me/model", "Upload a model", ["run/*"])
+            shutil.copytree(folder_path, remote)
+            return type("Commit", (), {"commit_url": "address"})
+
+    def snapshot_download(name: str, revision: str | None, ignore_patterns: list[str]) -> str:
+        if name != "me/model":
+            raise ValueError("404")
+        return str(remote)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert model.push_to_hub("me/model") == "address"
+    assert LanguageModel.from_pretrained("me/model").evaluate(corpus) == model.evaluate(corpus)
+    with pytest.raises(BundleError, match="me/other: no such folder here, and the Hub does not give it: 404"):
+        LanguageModel.from_pretrained("me/other")
+    monkeypatch.setattr("ostinato.hub.find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"ostinato\[hub\]"):
+        LanguageModel.from_pretrained("me/model")
+
+
 def test_training_in_a_thread(corpus: Path) -> None:
     """Signals cannot be caught there, and need not be."""
     errors: list[BaseException] = []

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ostinato.cells import ReLURNNCell as ReLURNNCell
     from ostinato.cells import RNNCell as RNNCell
     from ostinato.errors import OstinatoError as OstinatoError
-    from ostinato.hub import from_pretrained as from_pretrained
-    from ostinato.hub import push_to_hub as push_to_hub
     from ostinato.kernels.recurrence import backend as backend
     from ostinato.networks import Bidirectional as Bidirectional
     from ostinato.networks import Deep as Deep
@@ -37,7 +35,6 @@ _PUBLIC = {
         ("GatedCell", "GRUCell", "HiddenState", "LSTMCell", "LSTMState", "ReLURNNCell", "RNNCell"), "ostinato.cells"
     ),
     "OstinatoError": "ostinato.errors",
-    **dict.fromkeys(("from_pretrained", "push_to_hub"), "ostinato.hub"),
     "backend": "ostinato.kernels.recurrence",
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",

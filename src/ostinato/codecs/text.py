@@ -154,6 +154,13 @@ class CharCodec(TextCodec):
         return (self.vocabulary[index] for index in ids)
 
 
+class _Ids(dict[str, int]):
+    """Ids of tokens, 0 for those that are not there."""
+
+    def __missing__(self, token: str) -> int:
+        return 0
+
+
 class WordCodec(TextCodec):
     """A token is what a splitter finds."""
 
@@ -162,7 +169,7 @@ class WordCodec(TextCodec):
     def __init__(self, settings: TextSettings, vocabulary: Sequence[str]) -> None:
         super().__init__(settings, vocabulary)
         self._splitter = SPLITTERS[choose_splitter(settings.splitter, "")]
-        self._ids = {token: index for index, token in enumerate(self.vocabulary)}
+        self._ids = _Ids({token: index for index, token in enumerate(self.vocabulary)})
 
     @classmethod
     def _learn(cls, blocks: Iterable[str], settings: TextSettings) -> TextCodec:
@@ -180,8 +187,8 @@ class WordCodec(TextCodec):
         return cls(settings, _most_frequent(counts, settings.min_count or 2, settings.max_vocabulary or 50_000))
 
     def _encode(self, text: str) -> np.ndarray:
-        ids = self._ids
-        return np.array([ids.get(token, 0) for token in self._splitter.split(text)], np.int32)
+        tokens = self._splitter.split(text)
+        return np.fromiter(map(self._ids.__getitem__, tokens), np.int32, len(tokens))
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         """A piece of text for every id."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 
-from ostinato import bundle
+from ostinato import bundle, hub
 from ostinato.codecs.text import TextCodec
 from ostinato.errors import BundleError, SettingsError
 from ostinato.files import write_text
@@ -101,6 +102,31 @@ class Model:
             self.write_about(new)
         return folder
 
+    save_pretrained = save
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str = "cpu") -> Self:
+        """The model in a folder, or in a repository of the Hugging Face Hub (`owner/name`) if there is no such folder.
+
+        Raises:
+            BundleError: if it is no model of this task, or cannot be had.
+            MissingExtra: if it is not on this machine and huggingface_hub is not installed.
+        """
+        folder = Path(name) if Path(name).exists() else hub.download(str(name), revision)
+        return cls.from_bundle(folder, device)
+
+    def push_to_hub(self, name: str, private: bool = True, message: str = "Upload a model") -> str:
+        """Upload the model to a repository of the Hugging Face Hub, made if it is not there.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            MissingExtra: if huggingface_hub is not installed.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            return hub.upload(self.save(Path(scratch) / "model"), name, private, message)
+
     def write_weights(self, path: Path, notes: dict[str, str]) -> None:
         """Write the weights alone, whole or not at all."""
         arrays = {name: value.detach().cpu().numpy() for name, value in named_weights(self.network).items()}
@@ -120,6 +146,8 @@ class Model:
     def from_bundle(cls, folder: Path, device: str = "cpu") -> Self:
         """The model that stands in a folder; see `ostinato.load`."""
         manifest = bundle.read_manifest(folder)
+        if manifest["task"] != cls.task:
+            raise BundleError(f"{folder}: holds a {manifest['task']}, not a {cls.task}")
         if not (folder / bundle.WEIGHTS).exists() and manifest.get("status") == "training":
             raise BundleError(
                 f"{folder}: its training has not reached an evaluation yet: resume it first (--resume {folder})"
