@@ -117,36 +117,43 @@ class Lines:
 
 
 class Display:
-    """A bar on a terminal with the figures beside it; evaluations scroll past above."""
+    """A bar on a terminal with the figures below it; evaluations scroll past above."""
 
     def __init__(self) -> None:
         from rich.console import Console
+        from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
-            BarColumn(20),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            BarColumn(24),
+            TextColumn("step {task.completed:,.0f} of {task.total:,.0f} ·"),
             TimeElapsedColumn(),
-            TextColumn("<"),
+            TextColumn("gone ·"),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("left"),
             console=self._console,
             speed_estimate_period=120,
         )
+        self._live = Live(self._progress, console=self._console, refresh_per_second=4)
         self._bar: Any = None
 
     def begin(self, total_steps: int, first_step: int) -> None:
         """Draw the bar."""
-        self._progress.start()
         self._bar = self._progress.add_task("", total=total_steps, completed=first_step)
+        self._live.start()
 
     def interval(self, record: dict[str, Any]) -> None:
-        """Move the bar."""
-        self._progress.update(self._bar, completed=record["step"], description=describe_interval(record))
+        """Move the bar, and show the figures."""
+        from rich.console import Group
+        from rich.text import Text
+
+        self._progress.update(self._bar, completed=record["step"])
+        self._live.update(Group(self._progress, Text(describe_interval(record))))
 
     def evaluation(self, record: dict[str, Any]) -> None:
         """Print above the bar."""
+        self._progress.update(self._bar, completed=record["step"])
         self._console.print(describe_evaluation(record))
 
     def message(self, text: str) -> None:
@@ -155,7 +162,7 @@ class Display:
 
     def end(self) -> None:
         """Leave the bar as it is."""
-        self._progress.stop()
+        self._live.stop()
 
 
 def make_reporter(progress: bool | None = None) -> Reporter:
