@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench check clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/installed
 	$(BIN)/ostinato demo

@@ -16,6 +16,7 @@ import torch
 import ostinato
 from ostinato import LanguageModel
 from ostinato.errors import BundleError, DataError, MissingExtra, OstinatoError, SettingsError
+from ostinato.files import locked
 from ostinato.tasks.language_model import LanguageModelSettings
 from ostinato.tasks.next_token import mean_loss
 from ostinato.training.windows import Windows
@@ -64,7 +65,10 @@ def test_generation_options(trained: tuple[LanguageModel, Path]) -> None:
     assert "." not in stopped
     assert len(stopped) < 100
     endless = model.stream("", tokens=0, seed=2)
-    assert sum(len(next(endless)) for _ in range(500)) == 499  # the first piece is the empty prompt
+    next(endless)
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
+    assert sum(len(next(endless)) for _ in range(500)) == 500
     with pytest.raises(SettingsError, match="did you mean temperature"):
         model.generate("the", temprature=1.0)
     with pytest.raises(SettingsError, match="use stream"):
@@ -84,8 +88,8 @@ def test_score_is_what_evaluate_says(trained: tuple[LanguageModel, Path], tmp_pa
     assert -sum(value for _, value in scored) / len(scored) == pytest.approx(figures["loss"], rel=1e-5)
     assert figures["tokens"] == len(scored)
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
-    per_character = figures["loss"] * figures["tokens"] / figures["characters"] / math.log(2)
-    assert figures["bits_per_character"] == pytest.approx(per_character)
+    assert figures["bits_per_character"] == pytest.approx(figures["loss"] / math.log(2))
+    assert list(model.score_blocks([text[1:99], text[99:]])) == scored
     assert model.score("") == []
 
 
@@ -248,7 +252,7 @@ def test_bad_input_loses_nothing(corpus: Path, tmp_path: Path) -> None:
     [
         ("", "the corpus is empty"),
         ("abc", "the validation part holds 1 tokens of 3 characters, but at least 2 are needed"),
-        ("x" * 30, "too short: 27 tokens, but 32 streams side by side need at least 65"),
+        ("x" * 30, "too short: 27 tokens, but 32 streams side by side need at least 33"),
     ],
 )
 def test_too_little_text(tmp_path: Path, text: str, reason: str) -> None:
@@ -307,6 +311,65 @@ def test_damaged_and_foreign_folders(trained: tuple[LanguageModel, Path], tmp_pa
     refused("damaged")
     weights.unlink()
     refused("no such file")
+
+
+def test_words_between_blanks_go_on_from_the_prompt(corpus: Path) -> None:
+    model = fit(corpus, level="word", splitter="whitespace", epochs=1)
+    assert model.generate("the cat", tokens=3, seed=0).startswith("the cat ")
+    assert not model.generate("", tokens=3, seed=0).startswith(" ")
+
+
+def test_words_that_are_all_rare_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rare.txt"
+    path.write_text(" ".join(f"word{i}" for i in range(600)))
+    with pytest.raises(DataError, match="every token occurs less than min_count = 2 times"):
+        fit(path, level="word")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"batch_size": 50_000}, "too short"),
+        ({"softmax": "sampled", "num_samples": 5000}, "num_samples = 5000"),
+        ({"softmax": "adaptive", "cutoffs": [3, 2]}, "must rise"),
+        ({"device": "meta"}, "device = 'meta': one of auto, cpu, cuda, mps"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_model_is_replaced(
+    corpus: Path, tmp_path: Path, options: dict[str, Any], error: str
+) -> None:
+    folder = tmp_path / "mine"
+    with pytest.raises(OstinatoError, match=error):
+        LanguageModel(**(SMALL | options)).fit(corpus, output=folder, progress=False)
+    assert not folder.exists()
+    model = LanguageModel(**SMALL, epochs=1).fit(corpus, output=folder, progress=False)
+    with pytest.raises(OstinatoError, match=error):
+        LanguageModel(**(SMALL | options)).fit(corpus, output=folder, overwrite=True, progress=False)
+    assert ostinato.load(folder).evaluate(corpus) == model.evaluate(corpus)
+
+
+def test_resume_needs_neither_the_corpus_nor_standard_input(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    LanguageModel(**SMALL, epochs=1).fit(corpus, output=folder, progress=False)
+    corpus.unlink()
+    assert LanguageModel.resume(folder, progress=False, epochs=2).metrics["epochs"] == 2
+
+
+def test_one_training_at_a_time(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    LanguageModel(**SMALL, epochs=1).fit(corpus, output=folder, progress=False)
+    with locked(folder / "run" / "lock", "test"), pytest.raises(OstinatoError, match="is being trained by process"):
+        LanguageModel.resume(folder, progress=False, epochs=2)
+
+
+@pytest.mark.parametrize("name", ["sources.json", "corpus.json", "train.u16"])
+def test_damaged_run_is_refused(corpus: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "mine"
+    LanguageModel(**SMALL, epochs=1).fit(corpus, output=folder, progress=False)
+    path = folder / "run" / name
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(BundleError, match=name.split(".", maxsplit=1)[0]):
+        LanguageModel.resume(folder, progress=False, epochs=2)
 
 
 def test_hub(trained: tuple[LanguageModel, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     told: Any = run.reporter
     with pytest.raises(TrainingError, match="stays non-finite even at a 256th of the rate"):
         run.train()
-    assert any("no checkpoint at step 1: a weight is not finite" in text for text in told.messages)
+    assert any("no checkpoint at step 1: a weight or a state is not finite" in text for text in told.messages)
     for _, path in list_checkpoints(tmp_path / "run"):
         assert read_checkpoint(path)[0]["network.weight"].isfinite().all()
 
@@ -226,6 +226,54 @@ def test_schedules() -> None:
     wanted = [1, 1, 0.5, 0.25, 0.125, 0.0625]
     assert rates(step, warmup_steps=0, schedule="step", decay_after=2, decay_factor=0.5) == wanted
     assert rates([(1, 0, 0), (1, 9, 2)], warmup_steps=0, schedule="plateau", decay_factor=0.3) == [1.0, 0.09]
+    # by default a tenth of the steps, here 11
+    assert rates([(0, 0, 0), (10, 0, 0), (11, 0, 0)], schedule="constant") == [0.0909, 1.0, 1.0]
+
+
+def test_going_back_is_a_place_like_any_other(tmp_path: Path) -> None:
+    """To an epoch's end: the state begins anew, no step is told twice, and a signal's checkpoint beyond it goes."""
+    seen: list[float] = []
+    objective = Quadratic(windows=5, bad=dict.fromkeys(range(5, 10), math.nan))
+    plain = objective.loss
+    objective.loss = lambda window, state: (seen.append(state[0].item()), plain(window, state))[1]
+    run = trainer(objective, tmp_path, epochs=3, checkpoint_every=100, log_every=5, evaluate_every=5)
+    stale = tmp_path / "run" / "stopped-000000006.safetensors"
+    stale.write_bytes(b"")
+    position = run.train()
+    assert (position.step, position.rate_scale) == (15, 0.5)
+    assert not stale.exists()
+    assert seen == 4 * [0, 1, 2, 3, 4]  # an epoch, five bad steps, the same again at half the rate, and the third
+    told = [(record["kind"], record["step"]) for record in read_history(tmp_path / "history.jsonl")]
+    assert told.count(("validation", 5)) == 1
+    assert told.count(("train", 5)) == 1
+
+
+def test_more_patience_goes_on(tmp_path: Path) -> None:
+    objective = Quadratic(windows=2)
+    objective.losses = [2.0, 3.0, 1.0, 0.5]
+    assert trainer(objective, tmp_path, epochs=4, patience=1).train().epoch == 2
+    again = trainer(objective, tmp_path, epochs=4, patience=1)
+    told: Any = again.reporter
+    assert again.train().epoch == 2
+    assert "this training has ended at step 4; to go on, give more --patience" in told.messages
+    assert trainer(objective, tmp_path, epochs=4, patience=2).train().best_loss == 0.5
+
+
+def test_a_best_that_cannot_be_written_is_not_the_best(tmp_path: Path) -> None:
+    objective = Quadratic(windows=2)
+    objective.losses = [2.0, 1.0, 3.0]
+
+    def full(step: int, loss: float) -> None:
+        if loss == 1.0:
+            raise OSError(28, "No space left on device")
+
+    objective.save_best = full
+    run = trainer(objective, tmp_path, epochs=3)
+    told: Any = run.reporter
+    assert run.train().best_loss == 2.0
+    assert "could not save at step 4: No space left on device; the last good checkpoint stays" in told.messages
+    best = [record["best"] for record in read_history(tmp_path / "history.jsonl") if record["kind"] == "validation"]
+    assert best == [True, False, False]
 
 
 def test_plateau_waits_for_its_evaluations(tmp_path: Path) -> None:
@@ -254,7 +302,7 @@ def test_clipping() -> None:
 
 def test_windows_give_every_token_once() -> None:
     ids = np.arange(100, 198)
-    for batch_size, steps in [(1, 7), (3, 5), (8, 4), (8, 0), (48, 1)]:
+    for batch_size, steps in [(1, 7), (3, 5), (8, 4), (8, 0), (48, 1), (97, 3)]:
         windows = Windows(ids, batch_size, steps)
         counted = []
         for window in (windows[index] for index in range(len(windows))):
@@ -273,8 +321,8 @@ def test_rows_are_contiguous_from_window_to_window() -> None:
 
 
 def test_too_short_says_how_much_is_needed() -> None:
-    with pytest.raises(DataError, match="too short: 10 tokens, but 8 streams side by side need at least 17"):
-        Windows(np.zeros(10), 8, 4)
+    with pytest.raises(DataError, match="too short: 5 tokens, but 8 streams side by side need at least 9"):
+        Windows(np.zeros(5), 8, 4)
 
 
 def test_rate_finder_leaves_the_network_as_it_was() -> None:

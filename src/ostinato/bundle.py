@@ -49,6 +49,23 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_text(folder / MANIFEST, json.dumps(complete, indent=1, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file that this package wrote.
+
+    Raises:
+        BundleError: if it is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise BundleError(f"{path}: damaged: {error}") from None
+    if not isinstance(values, dict):
+        raise BundleError(f"{path}: damaged: expected an object, found {type(values).__name__}")
+    return values
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What `ostinato.json` says.
 
@@ -61,14 +78,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) if folder.is_dir() else "a file"
         raise BundleError(f"{folder}: not an ostinato model: no {MANIFEST} (found: {held or 'nothing'})")
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise BundleError(f"{path}: damaged: {error}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int) or "task" not in manifest:
+    manifest = read_json(path)
+    if not isinstance(manifest.get("format"), int) or not isinstance(manifest.get("task"), str):
         raise BundleError(f"{path}: not an ostinato model: expected the keys format and task")
     if manifest["format"] > FORMAT:
         raise BundleError(f"{path}: format {manifest['format']} is newer than {FORMAT}: upgrade ostinato to read it")
+    if not isinstance(manifest.get("settings"), dict):
+        raise BundleError(f"{path}: damaged: expected the key settings")
     return manifest
 
 

@@ -30,6 +30,10 @@ class BackendUnavailable(OstinatoError, RuntimeError):
     """A backend was forced that cannot serve this call."""
 
 
+class BusyError(OstinatoError, RuntimeError):
+    """Another process holds what this one needs."""
+
+
 class TrainingError(OstinatoError, RuntimeError):
     """Training cannot go on."""
 

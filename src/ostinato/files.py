@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import glob
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from ostinato.errors import BusyError
 
 _PREFIX = ".ostinato-"  # of every file and folder that is being written; never read, removed when found
 
@@ -69,11 +72,11 @@ def writing_folder(path: Path) -> Iterator[Path]:
     On Linux the exchange is one system call; elsewhere two renames, so that a crash between them leaves the old folder
     under a name that begins with `.ostinato-`.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f"{_PREFIX}{path.name}-"
-    for left in path.parent.glob(glob.escape(prefix) + "*"):
-        shutil.rmtree(left)  # of a process that was killed here
-    new = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix))
+    _remove_orphans(path)
+    new = path.parent / f"{_PREFIX}{os.getpid()}-{path.name}"
+    new.mkdir()
     try:
         yield new
         new.chmod(0o777 & ~_umask())
@@ -84,13 +87,48 @@ def writing_folder(path: Path) -> Iterator[Path]:
         if not path.exists():
             new.rename(path)
         elif not _exchange(new, path):
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix)) / "old"
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX)) / "old"
             path.rename(old)
             new.rename(path)
             shutil.rmtree(old.parent)
         _sync_folder(path.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)  # after an exchange this is the folder that stood at `path`
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove the unfinished folders for `path` whose process is no more, and those of this process."""
+    name = re.compile(re.escape(_PREFIX) + r"(\d+)-" + re.escape(path.name))
+    for entry in path.parent.glob(_PREFIX + "*"):
+        if match := name.fullmatch(entry.name):
+            try:
+                os.kill(int(match[1]), 0)
+                if int(match[1]) != os.getpid():
+                    continue
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                continue  # somebody else's, and alive
+            shutil.rmtree(entry)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        BusyError: with `what` and the number of the process that holds it.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise BusyError(f"{what} by process {file.read().strip() or 'unknown'}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -54,8 +54,8 @@ class SampledSoftmax(Softmax):
     """A softmax trained on the target and a few sampled classes (Jean et al. 2015), used in full elsewhere.
 
     Negatives are drawn once a step from the log-uniform distribution P(k) = log((k + 2)/(k + 1)) / log(V + 1), which
-    suits ids in order of falling frequency; each logit is corrected by −log of its expected count, and a negative that
-    is the target itself is left out.
+    suits ids in order of falling frequency (byte pairs are so only roughly); each logit is corrected by −log of its
+    expected count, and a negative that is the target itself is left out.
 
     Args:
         samples: negatives a step.
@@ -75,7 +75,7 @@ class SampledSoftmax(Softmax):
 
     def _expected_count(self, ids: Tensor) -> Tensor:
         """−expm1(n·log1p(−P)): the chance that a class is among n draws."""
-        p = ((ids + 2.0) / (ids + 1.0)).log() / math.log(self.vocabulary_size + 1)
+        p = torch.log1p(1 / (ids + 1.0)) / math.log(self.vocabulary_size + 1)
         return -torch.expm1(self.samples * torch.log1p(-p))
 
     def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:  # noqa: ARG002
@@ -98,7 +98,7 @@ class AdaptiveSoftmax(nn.Module):
 
     Args:
         hidden_size: features of h.
-        vocabulary_size: classes, the more frequent first.
+        vocabulary_size: classes, the more frequent first (byte pairs are so only roughly).
         cutoffs: where clusters begin; a fifth and a half of the vocabulary if None.
 
     >>> head = AdaptiveSoftmax(16, 100, cutoffs=[20, 50])
@@ -123,13 +123,14 @@ class AdaptiveSoftmax(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """Log p, [..., vocabulary], over all clusters."""
-        flat = self.clusters.log_prob(hidden.reshape(-1, hidden.shape[-1]))
-        return flat.reshape(*hidden.shape[:-1], -1).float()
+        flat = self.clusters.log_prob(hidden.reshape(-1, hidden.shape[-1]).float())
+        return flat.reshape(*hidden.shape[:-1], -1)
 
     def full_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Σ −log p[target] in nats, for hidden [tokens, hidden] and targets [tokens]; −100 does not count."""
         counts = targets != IGNORED
-        return -self.clusters(hidden[counts], targets[counts]).output.float().sum()
+        with torch.autocast(hidden.device.type, enabled=False):  # the clusters mix what autocast would make unlike
+            return -self.clusters(hidden[counts].float(), targets[counts]).output.sum()
 
     def loss(self, hidden: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:  # noqa: ARG002
         """What training descends: the same, since the clusters have no smoothed form."""

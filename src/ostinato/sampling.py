@@ -18,13 +18,15 @@ class GenerationSettings(Settings):
     """How text is made."""
 
     tokens: int = Field(200, ge=0, description="how many to make; 0: without end")
-    temperature: float = Field(1.0, ge=0, description="p^(1/temperature), normalised; 0: always the most likely")
+    temperature: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="p^(1/temperature), normalised; 0: always the most likely"
+    )
     top_k: int | None = Field(None, ge=1, description="choose among the k most likely")
     top_p: float | None = Field(None, gt=0, le=1, description="choose among the most likely that sum to p")
     repetition_penalty: float = Field(1.0, ge=1, description="log p of recent tokens is multiplied with this; 1: off")
     repetition_window: int = Field(256, ge=1, description="how many tokens are recent")
     stop: list[str] = Field(default_factory=list, description="end before any of these strings")
-    seed: int | None = Field(None, ge=0, description="the same seed makes the same text")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed makes the same text")
     samples: int = Field(1, ge=1, description="texts made side by side")
     unknown: bool = Field(False, description="let <unk> be chosen")
 
@@ -48,7 +50,7 @@ def choose(log_p: Tensor, settings: GenerationSettings, generator: torch.Generat
     log_p = log_p.cpu()
     if settings.temperature == 0:
         return log_p.argmax(dim=-1)
-    log_p = log_p / settings.temperature
+    log_p = (log_p - log_p.amax(dim=-1, keepdim=True)) / settings.temperature
     if settings.top_k is not None and settings.top_k < log_p.shape[-1]:
         least = log_p.topk(settings.top_k, dim=-1).values[:, -1:]
         log_p = log_p.masked_fill(log_p < least, -math.inf)

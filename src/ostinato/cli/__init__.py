@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -10,6 +11,9 @@ def main() -> None:
     from ostinato.cli.app import COMMANDS, LazyGroup
     from ostinato.errors import OstinatoError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
     group = LazyGroup(
         "ostinato", COMMANDS, help="Recurrent sequence models, from raw sequences to a model that is used."
     )

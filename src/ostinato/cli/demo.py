@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
+from ostinato.bundle import read_manifest
+from ostinato.errors import BundleError
 from ostinato.tasks.baselines import ngram_loss
 from ostinato.tasks.language_model import LanguageModel
 from ostinato.tokens import TokenFile
 
+NAME = "python-reference.txt"
 app = typer.Typer(add_completion=False)
 
 
@@ -32,13 +35,13 @@ def demo(
 ) -> None:
     """Train a character model on the Python language reference, compare it with n-grams, and let it write."""
     with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "python-reference.txt"
+        corpus = Path(folder) / NAME
         corpus.write_text(built_in_corpus(), encoding="utf-8")
         model = LanguageModel(
             cell="lstm", hidden_size=192, num_layers=2, dropout=0.1, epochs=8, batch_size=16, bptt_steps=64,
             learning_rate=0.005, max_minutes=minutes, seed=1,
         )  # fmt: skip
-        model.fit(corpus, output=output, overwrite=True)
+        model.fit(corpus, output=output, overwrite=_is_demo(output))
     _compare(model, output)
     for temperature in (0.3, 0.7, 1.0):
         print(f"\n--- temperature {temperature} ---")  # noqa: T201
@@ -50,6 +53,14 @@ def demo(
         f"  ostinato fit language-model --resume {output} --epochs 12 --max-minutes 10\n"
         "  ostinato fit language-model YOUR.txt -o models/mine"
     )
+
+
+def _is_demo(output: Path) -> bool:
+    """Whether what stands there is an earlier demo, which may be replaced."""
+    try:
+        return read_manifest(output).get("data", {}).get("train", {}).get("files") == [NAME]
+    except BundleError:
+        return False
 
 
 def _compare(model: LanguageModel, output: Path) -> None:

@@ -18,10 +18,14 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of the model.")],
     corpus: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Streams side by side; 1 scores the text as one. [default: by size]")
+        int | None, typer.Option(min=1, help=r"Streams side by side; 1 scores the text as one. \[default: by size]")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help=r"Of the files. \[default: as in training]")] = None,
+    errors: Annotated[
+        str | None, typer.Option(help=r"At bad bytes: strict, replace, ignore. \[default: as in training]")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Score a model on held-out text, with the full softmax: nats a token, perplexity, bits per character."""
-    emit(load(model, device).evaluate(corpus, batch_size), as_json)
+    emit(load(model, device).evaluate(corpus, batch_size, encoding, errors), as_json)

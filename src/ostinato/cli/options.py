@@ -79,9 +79,10 @@ def given(options: dict[str, Any], kind: type[Settings], config: Path | None = N
 
 def _read(name: str, value: str, kind: type[Settings]) -> Any:
     """Text from the command line: `none` and lists are read as YAML has them, the rest is left to the settings."""
-    if value.lower() in ("none", "off"):
+    annotation = kind.model_fields[name].annotation
+    if value.lower() in ("none", "off") and type(None) in get_args(annotation):
         return None
-    if "list" in str(kind.model_fields[name].annotation):
+    if "list" in str(annotation):
         try:
             return yaml.safe_load(value if value.startswith("[") else f"[{value}]")
         except yaml.YAMLError:
@@ -94,6 +95,8 @@ def _text(value: Any) -> str:
 
 
 def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _metavar(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return "|".join(_metavar(part) for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is Literal:

@@ -20,12 +20,16 @@ app = typer.Typer(add_completion=False)
 def score(
     model: Annotated[Path, typer.Argument(help="Folder of the model.")],
     corpus: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
-    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
+    encoding: Annotated[str | None, typer.Option(help=r"Of the files. \[default: as in training]")] = None,
+    errors: Annotated[
+        str | None, typer.Option(help=r"At bad bytes: strict, replace, ignore. \[default: as in training]")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
 ) -> None:
     """Print each token as JSON with its log-probability in nats, tab-separated; a text begins like a new line."""
     loaded = load(model, device)
     with TemporaryDirectory() as folder:
-        for block in TextReader(resolve(corpus, Path(folder)), encoding).blocks():
-            for token, log_probability in loaded.score(block):
-                print(f"{json.dumps(token, ensure_ascii=False)}\t{log_probability:.4f}")  # noqa: T201
+        settings, files = loaded.settings, resolve(corpus, Path(folder))
+        reader = TextReader(files, encoding or settings.encoding, errors or settings.errors)
+        for token, log_probability in loaded.score_blocks(reader.blocks()):
+            print(f"{json.dumps(token, ensure_ascii=False)}\t{log_probability:.4f}")  # noqa: T201

@@ -21,7 +21,8 @@ class Splitter(NamedTuple):
     """Two functions that undo each other: text to tokens, tokens to pieces of text."""
 
     split: Callable[[str], list[str]]
-    join: Callable[[Iterable[str]], Iterator[str]]
+    join: Callable[[Iterable[str], str], Iterator[str]]
+    """Given the tokens and the text that stands before them."""
 
 
 def _jieba(text: str) -> list[str]:
@@ -30,17 +31,21 @@ def _jieba(text: str) -> list[str]:
     return rjieba.cut(text)
 
 
-def _with_blanks(tokens: Iterable[str]) -> Iterator[str]:
-    start = True
+def _as_they_are(tokens: Iterable[str], _: str) -> Iterator[str]:
+    return iter(tokens)
+
+
+def _with_blanks(tokens: Iterable[str], before: str) -> Iterator[str]:
+    start = not before or before.endswith("\n")
     for token in tokens:
         yield token if start or token == "\n" else " " + token
         start = token == "\n"
 
 
 SPLITTERS: dict[str, Splitter] = {
-    "words": Splitter(_WORDS.findall, iter),
+    "words": Splitter(_WORDS.findall, _as_they_are),
     "whitespace": Splitter(_TOKENS.findall, _with_blanks),
-    "jieba": Splitter(_jieba, iter),
+    "jieba": Splitter(_jieba, _as_they_are),
 }
 """By name.
 
@@ -51,7 +56,7 @@ text as it stands; tokens joined are the text again.
 
 >>> SPLITTERS["words"].split("I don't 吃鱼, a b.")
 ['I', " don't", ' 吃', '鱼', ',', ' a', ' b', '.']
->>> "".join(SPLITTERS["whitespace"].join(["the", "cat", "\\n", "sat"]))
+>>> "".join(SPLITTERS["whitespace"].join(["the", "cat", "\\n", "sat"], ""))
 'the cat\\nsat'
 """
 

@@ -90,8 +90,8 @@ class TextCodec(ABC):
         return "".join(self.stream(ids))
 
     @abstractmethod
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """A piece of text for every id as it comes; the pieces joined are the text."""
+    def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:
+        """A piece of text for every id as it comes; the pieces joined are the text that follows the text `before`."""
 
     def start_id(self) -> int:
         """The id that stands before a text: a line end, or else the most frequent token."""
@@ -149,7 +149,7 @@ class CharCodec(TextCodec):
     def _encode(self, text: str) -> np.ndarray:
         return self._ids[_code_points(text)]
 
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+    def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:  # noqa: ARG002
         """A piece of text for every id."""
         return (self.vocabulary[index] for index in ids)
 
@@ -190,9 +190,9 @@ class WordCodec(TextCodec):
         tokens = self._splitter.split(text)
         return np.fromiter(map(self._ids.__getitem__, tokens), np.int32, len(tokens))
 
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+    def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:
         """A piece of text for every id."""
-        return self._splitter.join(self.vocabulary[index] for index in ids)
+        return self._splitter.join((self.vocabulary[index] for index in ids), before)
 
 
 class BpeCodec(TextCodec):
@@ -235,7 +235,7 @@ class BpeCodec(TextCodec):
         encoded = self._tokenizer.encode_batch(text.splitlines(keepends=True))
         return np.array([index for line in encoded for index in line.ids], np.int32)
 
-    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+    def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:  # noqa: ARG002
         """A piece of text for every id, empty where a character is not yet whole."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character's bytes may be several tokens
         for index in ids:

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from ostinato.bundle import CODEC
+from ostinato.bundle import CODEC, read_json
 from ostinato.codecs.text import TextCodec, TextSettings
 from ostinato.data import TextReader, find_files, fingerprint, split_at, spool_standard_input
-from ostinato.errors import DataError
+from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.files import write_text
 from ostinato.settings import Settings
 from ostinato.tokens import TokenFile
+
+SPOOLED = "standard-input"
 
 
 class ReadingSettings(Settings):
@@ -40,16 +42,18 @@ class Corpus(NamedTuple):
 
 def resolve(sources: Sequence[str | Path], run: Path) -> list[Path]:
     """Files of the sources; standard input, named `-`, is copied to `run`."""
-    if [str(source) for source in sources] == ["-"]:
-        spooled = run / "standard-input"
+    if "-" in [str(source) for source in sources]:
+        if len(sources) > 1:
+            raise SettingsError("- is standard input and stands alone: name files, or -, not both")
+        spooled = run / SPOOLED
         spool_standard_input(spooled)
         return [spooled]
     return [path.absolute() for path in find_files(sources)]
 
 
 def prepare(
-    files: Sequence[Path],
-    validation_files: Sequence[Path],
+    sources: Sequence[str],
+    validation_sources: Sequence[str],
     text: TextSettings,
     reading: ReadingSettings,
     folder: Path,
@@ -57,18 +61,18 @@ def prepare(
 ) -> Corpus:
     """Learn the codec from the training part and write the ids of both parts, unless that was done before.
 
-    The validation part is `validation_files`, or else the last characters of the corpus (at levels above the character,
-    from the next line on). What is measured on it has not shaped the vocabulary.
+    The validation part is `validation_sources`, or else the last characters of the corpus (at levels above the
+    character, from the next line on). What is measured on it has not shaped the vocabulary.
 
     Raises:
         DataError: if the corpus cannot be read, or is empty.
+        BundleError: if what was written before is damaged.
     """
     run = folder / "run"
-    record = run / "corpus.json"
-    if record.exists():
-        train, validation = TokenFile.find(run, "train"), TokenFile.find(run, "validation")
-        if train is not None and validation is not None:
-            return Corpus(TextCodec.load(folder / CODEC), train, validation, json.loads(record.read_text("utf-8")))
+    if (run / "corpus.json").exists():
+        return _prepared(folder)
+    files = resolve(sources, run)
+    validation_files = resolve(validation_sources, run) if validation_sources else []
     message(f"reading {', '.join(path.name for path in files[:3])}{' …' if len(files) > 3 else ''}")
     reader = TextReader(files, reading.encoding, reading.errors)
     about: dict[str, Any] = {"train": asdict(fingerprint(reader))}
@@ -90,6 +94,11 @@ def prepare(
         return (block for which, block in pieces if which == number)
 
     codec = TextCodec.learn(part(0), text)
+    if len(codec) == 1 and codec.unknown_id is not None:
+        raise DataError(
+            f"{files[0]}: every token occurs less than min_count = {text.min_count or 2} times, so the vocabulary is "
+            "empty; give more text, or --min-count 1"
+        )
     (folder / CODEC).mkdir(exist_ok=True)
     codec.save(folder / CODEC)
     sizes = {"characters": 0}
@@ -109,7 +118,22 @@ def prepare(
             f"the validation part holds {len(parts[1])} tokens of {characters:,} characters, but at least 2 are "
             "needed; give more text, a larger --validation-fraction, or --validation FILE"
         )
-    write_text(record, json.dumps(about, indent=1) + "\n")
+    write_text(run / "corpus.json", json.dumps(about, indent=1) + "\n")
     counts = f"{about['train_tokens']:,} training tokens, {about['validation_tokens']:,} for validation"
     message(f"{counts}, {len(codec):,} different")
+    (run / SPOOLED).unlink(missing_ok=True)
     return Corpus(codec, parts[0], parts[1], about)
+
+
+def _prepared(folder: Path) -> Corpus:
+    """What an earlier call of `prepare` wrote."""
+    run = folder / "run"
+    about = read_json(run / "corpus.json")
+    parts = [TokenFile.find(run, name) for name in ("train", "validation")]
+    for name, part in zip(("train", "validation"), parts, strict=True):
+        if part is None or len(part) != about.get(f"{name}_tokens"):
+            found = "no file" if part is None else f"{len(part):,} tokens"
+            raise BundleError(f"{run / name}: damaged: expected {about.get(f'{name}_tokens')} tokens, found {found}")
+    train, validation = parts
+    assert train is not None and validation is not None  # noqa: S101
+    return Corpus(TextCodec.load(folder / CODEC), train, validation, about)

@@ -12,14 +12,17 @@ import torch
 
 from ostinato import bundle
 from ostinato.errors import BundleError, SettingsError, TrainingError
-from ostinato.files import remove_unfinished, write_text
+from ostinato.files import locked, remove_unfinished, write_text
 from ostinato.settings import Settings
 from ostinato.tasks.model import Model, pick_device
+from ostinato.training.checkpoint import list_checkpoints
 from ostinato.training.find_rate import find_rate
-from ostinato.training.history import read_history
+from ostinato.training.history import event_writer, read_history
 from ostinato.training.loop import Trainer
+from ostinato.training.optimise import make_optimizer
 from ostinato.training.report import Reporter, Silent, make_reporter
 from ostinato.training.settings import TrainingSettings
+from ostinato.training.signals import Interrupted
 
 Sources = str | Path | Sequence[str | Path]
 
@@ -60,14 +63,21 @@ class FittedModel(Model):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model" if output is None else Path(output)
             names = {"corpus": _names(corpus), "validation": _names(validation) if validation is not None else []}
+            if "-" in names["corpus"] and "-" in names["validation"]:
+                raise SettingsError("standard input can be the corpus or the validation data, not both")
             self.reporter = make_reporter(progress)
             # read before anything is replaced, so that bad input loses nothing
             with bundle.writing_bundle(folder, overwrite) as new:
                 (new / bundle.RUN).mkdir()
                 write_text(new / bundle.RUN / "sources.json", json.dumps(names))
-                self.prepare(names["corpus"], names["validation"], new)
+                self._rehearse(self.prepare(names["corpus"], names["validation"], new))
                 self.write_manifest(new, "training")
-            return self._train(folder)
+            try:
+                return self._train(folder)
+            except Interrupted as stop:
+                if output is None:
+                    stop.args = (f"{stop}; without an output folder there is nothing to resume",)
+                raise
 
     @classmethod
     def resume(cls, path: str | Path, progress: bool | None = None, **changes: Any) -> Self:
@@ -88,14 +98,35 @@ class FittedModel(Model):
             raise BundleError(f"{folder}: holds a {manifest['task']}, not a {cls.task}")
         if not (folder / bundle.RUN / "sources.json").exists():
             raise BundleError(f"{folder}: no training to resume: its run/ is missing")
-        if fixed := sorted(changes.keys() - cls.resumable):
+        if (folder / bundle.WEIGHTS).exists() and not list_checkpoints(folder / bundle.RUN):
+            raise BundleError(f"{folder}: no training to resume: run/ holds no checkpoint")
+        changed = {
+            name
+            for name, value in cls.Settings.checked(manifest["settings"] | changes).plain().items()
+            if value != manifest["settings"].get(name)
+        }
+        if fixed := sorted(changed - cls.resumable):
             raise SettingsError(f"{', '.join(fixed)}: cannot change on resume; {', '.join(sorted(cls.resumable))} can")
         model = cls(**{**manifest["settings"], **changes})
         model.data = manifest.get("data", {})
         model.reporter = make_reporter(progress)
         return model._train(folder)
 
+    def _rehearse(self, corpus: Any) -> None:
+        """Build all that training needs, once, so that what cannot work is refused before a model is replaced."""
+        with torch.random.fork_rng():
+            self._codec = corpus.codec
+            self._network = self.build().to(pick_device(self.settings.device))
+            self.objective(corpus)
+            make_optimizer(self._network.parameters(), self._part(TrainingSettings))
+            if self.settings.tensorboard:
+                event_writer(self.settings.tensorboard).close()
+
     def _train(self, folder: Path) -> Self:
+        with locked(folder / bundle.RUN / "lock", f"{folder}: is being trained"):
+            return self._train_alone(folder)
+
+    def _train_alone(self, folder: Path) -> Self:
         self._folder = folder
         run = folder / bundle.RUN
         remove_unfinished(folder)
@@ -103,7 +134,7 @@ class FittedModel(Model):
         settings = self.settings
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        names = json.loads((run / "sources.json").read_text("utf-8"))
+        names = bundle.read_json(run / "sources.json")
         corpus = self.prepare(names["corpus"], names["validation"], folder)
         self._codec, self.data = corpus.codec, corpus.about
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -149,7 +180,7 @@ class FittedModel(Model):
             self._codec = self._network = None  # not a trained model
             return found
 
-    def prepare(self, sources: Sequence[str | Path], validation: Sequence[str | Path], folder: Path) -> Any:
+    def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Any:
         """Codec and data, made in a folder or found there."""
         raise NotImplementedError
 

@@ -97,19 +97,21 @@ class LanguageModel(WritingModel):
         around = [s.dropout if rate is None else rate for rate in (s.input_dropout, s.output_dropout)]
         return SeqToSeq(embedding, network, head, *around)
 
-    def prepare(self, sources: Sequence[str | Path], validation: Sequence[str | Path], folder: Path) -> Corpus:
+    def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Corpus:
         """Read, learn the codec, write ids."""
-        run = folder / "run"
-        files, held_out = resolve(sources, run), resolve(validation, run) if validation else []
         text, reading = self._part(TextSettings), self._part(ReadingSettings)
-        return prepare(files, held_out, text, reading, folder, self.reporter.message)
+        return prepare(sources, validation, text, reading, folder, self.reporter.message)
 
     def objective(self, corpus: Corpus) -> NextToken:
         """What training descends."""
         return NextToken(self, corpus)
 
     def evaluate(
-        self, corpus: str | Path | Sequence[str | Path], batch_size: int | None = None
+        self,
+        corpus: str | Path | Sequence[str | Path],
+        batch_size: int | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
     ) -> dict[str, float | int]:
         """Score a held-out corpus with the full softmax.
 
@@ -117,6 +119,8 @@ class LanguageModel(WritingModel):
             corpus: files, folders or patterns.
             batch_size: streams side by side, each of which starts without context; by default one for every 10,000
                 tokens, at most 64.
+            encoding: of the files; as in training if None.
+            errors: at bytes that are not text: strict, replace or ignore; as in training if None.
 
         Returns:
             loss (nats a token), perplexity exp(loss), bits_per_character, tokens, characters, and how many unknown.
@@ -125,7 +129,9 @@ class LanguageModel(WritingModel):
             folder = Path(name)
             s, count = self.settings, {"characters": 0, "unknown": 0}
             reader = TextReader(
-                resolve([corpus] if isinstance(corpus, str | Path) else corpus, folder), s.encoding, s.errors
+                resolve([corpus] if isinstance(corpus, str | Path) else corpus, folder),
+                encoding or s.encoding,
+                errors or s.errors,
             )
 
             def ids() -> Iterator[Any]:
@@ -139,7 +145,8 @@ class LanguageModel(WritingModel):
             rows = batch_size or max(1, min(64, len(tokens) // 10_000))
             windows = Windows(tokens, rows, 256 if rows > 1 else 1024)
             loss = mean_loss(self.network, windows)
-        per_character = loss * windows.targets / count["characters"] / math.log(2)
+        # the first token has nothing before it and is not scored: neither are its characters
+        per_character = loss * len(tokens) / count["characters"] / math.log(2)
         return {
             "loss": loss,
             "perplexity": perplexity(loss),

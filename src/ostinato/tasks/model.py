@@ -30,6 +30,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("one of auto, cpu, cuda, mps")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"device = {name!r}: {str(error).splitlines()[0]}") from None
@@ -159,7 +161,8 @@ class Model:
         model.metrics, model.data = manifest.get("metrics", {}), manifest.get("data", {})
         model._codec = TextCodec.load(folder / bundle.CODEC)
         model.history = read_history(folder / bundle.HISTORY)
-        network = model.build()
+        with torch.random.fork_rng(devices=[]):
+            network = model.build()
         model.read_weights(network, folder / bundle.WEIGHTS)
         model._network = network.to(pick_device(device)).eval()
         return model

@@ -21,9 +21,8 @@ class NextToken:
         self.model, self.network = model, model.network
         self.device = next(self.network.parameters()).device
         self.windows = Windows(corpus.train, s.batch_size, s.bptt_steps)
-        rows = max(1, min(s.batch_size, (len(corpus.validation) - 1) // 2))
+        rows = max(1, min(s.batch_size, len(corpus.validation) - 1))
         self.validation = Windows(corpus.validation, rows, 256)
-        self.tokens_per_character = corpus.about["validation_tokens"] / max(1, corpus.about["validation_characters"])
 
     def initial_state(self) -> Any:
         """Zeros."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -23,23 +23,26 @@ class Scored(NamedTuple):
 class WritingModel(FittedModel):
     """A model whose network gives log p of the next token (`SeqToSeq`, causal)."""
 
-    def _read(self, text: str) -> list[int]:
-        return [self.codec.start_id(), *self.codec.encode(text).tolist()]
-
-    @torch.inference_mode()
     def score(self, text: str) -> list[Scored]:
         """Log p of each token of a text, as if a new line had gone before."""
-        ids = self._read(text)
-        if len(ids) < 2:
-            return []
+        return list(self.score_blocks([text]))
+
+    def score_blocks(self, blocks: Iterable[str]) -> Iterator[Scored]:
+        """The same for a text that comes in blocks, each of which goes on from the one before."""
         device = next(self.network.parameters()).device
-        inputs = torch.tensor(ids, device=device).unsqueeze(1)
-        scored, state = [], self.network.initial_state(1)
-        for start in range(0, len(ids) - 1, 512):
-            hidden, state = self.network(inputs[start : min(start + 512, len(ids) - 1)], state)
-            targets = inputs[start + 1 : start + 1 + len(hidden)]
-            scored += self.network.head.log_probabilities(hidden).gather(2, targets.unsqueeze(1)).flatten().tolist()
-        return [Scored(self.codec.decode([index]), value) for index, value in zip(ids[1:], scored, strict=True)]
+        state, last = self.network.initial_state(1), self.codec.start_id()
+        for block in blocks:
+            ids = [last, *self.codec.encode(block).tolist()]
+            for start in range(0, len(ids) - 1, 512):
+                part = torch.tensor(ids[start : start + 513], device=device).unsqueeze(1)
+                with torch.no_grad():
+                    hidden, state = self.network(part[:-1], state)
+                    log_p = (
+                        self.network.head.log_probabilities(hidden).gather(2, part[1:].unsqueeze(1)).flatten().tolist()
+                    )
+                for index, value in zip(ids[start + 1 :], log_p, strict=False):
+                    yield Scored(self.codec.decode([index]), value)
+            last = ids[-1]
 
     def _open(self, prompt: str) -> str:
         """The prompt without blanks at its end, where a blank is a part of the word that follows."""
@@ -47,15 +50,14 @@ class WritingModel(FittedModel):
 
     def _ids(self, prompt: str, settings: GenerationSettings) -> Iterator[list[int]]:
         banned = [] if settings.unknown or self.codec.unknown_id is None else [self.codec.unknown_id]
-        with torch.inference_mode():
-            state = self.network.initial_state(settings.samples)
-            device = next(self.network.parameters()).device
+        device = next(self.network.parameters()).device
 
-            def step(ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-                with torch.inference_mode():
-                    return self.network.step(ids.to(device), state)
+        def step(ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+            with torch.no_grad():
+                return self.network.step(ids.to(device), state)
 
-            yield from generate_ids(step, state, self._read(prompt), settings, banned)
+        read = [self.codec.start_id(), *self.codec.encode(prompt).tolist()]
+        return generate_ids(step, self.network.initial_state(settings.samples), read, settings, banned)
 
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
         """Pieces of one text as they are made, the prompt first; see `GenerationSettings` for the options.
@@ -67,7 +69,7 @@ class WritingModel(FittedModel):
             raise SettingsError(f"samples = {settings.samples}: a stream is one text; use generate")
         yield prompt
         drawn = (row[0] for row in self._ids(prompt, settings))
-        yield from until(self.codec.stream(drawn), settings.stop)
+        yield from until(self.codec.stream(drawn, prompt), settings.stop)
 
     def generate(self, prompt: str = "", **options: Any) -> Any:
         """A text that goes on from the prompt, or a list of them if `samples` is above 1.
@@ -79,7 +81,7 @@ class WritingModel(FittedModel):
         if not settings.tokens:
             raise SettingsError("tokens = 0 has no end: use stream, or give a number")
         rows = list(zip(*self._ids(prompt, settings), strict=True))
-        texts = [prompt + "".join(until(self.codec.stream(row), settings.stop)) for row in rows]
+        texts = [prompt + "".join(until(self.codec.stream(row, prompt), settings.stop)) for row in rows]
         return texts if settings.samples > 1 else texts[0]
 
     def sample(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ostinato.errors import TrainingError
 from ostinato.networks import detach, load_weights, named_weights
 from ostinato.training.optimise import clip_gradients, make_optimizer
 from ostinato.training.settings import TrainingSettings
@@ -68,4 +69,8 @@ def _steepest(rates: list[float], losses: list[float]) -> float:
     """The rate in the middle of the ten steps over which the loss falls most, before its lowest."""
     lowest = losses.index(min(losses)) if losses else 0
     falls = [losses[at] - losses[at + 10] for at in range(lowest - 9)]
-    return rates[falls.index(max(falls)) + 5] if falls else LOWEST
+    if not falls:
+        raise TrainingError(
+            "the sweep found no learning rate: the loss rose from the first steps on; give --learning-rate"
+        )
+    return rates[falls.index(max(falls)) + 5]

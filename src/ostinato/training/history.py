@@ -23,7 +23,7 @@ class History:
         self._file = path.open("ab", buffering=0)
         self._file.truncate(min(keep_bytes, path.stat().st_size))
         self._file.seek(0, 2)
-        self._events = _event_writer(tensorboard) if tensorboard else None
+        self._events = event_writer(tensorboard) if tensorboard else None
 
     @property
     def size_bytes(self) -> int:
@@ -53,16 +53,19 @@ class History:
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The records of a file; a last line that was cut off by a crash is left out."""
-    records = []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+    records: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        if isinstance(record, dict) and {"kind", "step"} <= record.keys():
+            records.append(record)
     return records
 
 
-def _event_writer(folder: str) -> Any:
+def event_writer(folder: str) -> Any:
+    """TensorBoard's writer, or a `MissingExtra` that says what to install."""
     if find_spec("tensorboard") is None:
         raise MissingExtra("tensorboard", "track", "the setting tensorboard")
     from torch.utils.tensorboard import SummaryWriter

@@ -75,8 +75,18 @@ class Trainer:
             self.reporter.message(f"passed over a checkpoint: {reason}")
         if found is not None:
             self._restore(*found)
-            if self.position.finished and not self._exhausted() and not self.position.stopped_early:
-                self.position.finished = False  # more epochs were asked for
+            if self.position.finished:  # unless more epochs, or more patience, are asked for now
+                self.position.stopped_early = self._out_of_patience()
+                self.position.finished = self.position.stopped_early or self._exhausted()
+                if self.position.finished:
+                    what = (
+                        "more --patience"
+                        if self.position.stopped_early
+                        else "more --epochs, --max-steps or --max-minutes"
+                    )
+                    self.reporter.message(
+                        f"this training has ended at step {self.position.step:,}; to go on, give {what}"
+                    )
         elif damaged:
             raise TrainingError(f"{self.folder}: no checkpoint can be read; start anew")
         else:
@@ -108,6 +118,9 @@ class Trainer:
         self.network.train()
         while position.window < len(windows) and not self._exhausted():
             self._step([windows[i] for i in range(position.window, self._group_end())])
+            if self.non_finite >= NON_FINITE_IN_A_ROW:
+                self._go_back()
+                return  # and come again, from where that was
             if position.step % self.settings.log_every == 0:
                 self._log()
             every = self.settings.evaluate_every
@@ -118,8 +131,7 @@ class Trainer:
             if position.finished:
                 return
             if caught:
-                self._save("stopped")
-                raise Interrupted(position.step, caught[0])
+                raise Interrupted(position.step, caught[0], saved=self._save("stopped"))
         if position.window >= len(windows):
             position.epoch, position.window = position.epoch + 1, 0
         self._evaluate()
@@ -174,8 +186,6 @@ class Trainer:
             self.non_finite += 1
         position.step, position.window = position.step + 1, self._group_end()
         position.tokens += counted
-        if self.non_finite >= NON_FINITE_IN_A_ROW:
-            self._go_back()
 
     def _go_back(self) -> None:
         """Return to the last checkpoint with half the rate.
@@ -197,6 +207,9 @@ class Trainer:
             raise TrainingError(
                 f"the loss was not finite {NON_FINITE_IN_A_ROW} times in a row, and no checkpoint is whole"
             )
+        for step, path in checkpoint.list_checkpoints(self.folder, "stopped"):
+            if step > self.position.step:
+                path.unlink()  # it leads where this one comes from
         self.position.rate_scale, self.position.skipped, self.position.finite_steps = scale / 2, skipped, 0
         self.non_finite = 0
         if scale / 2 < _SMALLEST_SCALE:
@@ -215,29 +228,35 @@ class Trainer:
     def _evaluate(self) -> None:
         """Score the validation data, keep the best, see whether training ends, and write a checkpoint."""
         position, settings = self.position, self.settings
+        begun = time.monotonic()
         self.network.eval()
         loss = self.objective.evaluate()
         self.network.train()
+        self.interval.since += time.monotonic() - begun
         better = math.isfinite(loss) and loss < position.best_loss and _finite(self.parameters)
-        if better and self._guarded(lambda: self.objective.save_best(position.step, loss)):
+        kept = better and self._guarded(lambda: self.objective.save_best(position.step, loss))
+        if kept:
             position.best_loss, position.best_step = loss, position.step
             position.without_gain = position.plateau_wait = 0
-        else:
+        elif not better:
             position.without_gain, position.plateau_wait = position.without_gain + 1, position.plateau_wait + 1
             if settings.schedule == "plateau" and position.plateau_wait >= settings.plateau_evaluations:
                 position.plateaus, position.plateau_wait = position.plateaus + 1, 0
         epoch = position.epoch + position.window / len(self.objective.windows)
-        record = {"kind": "validation", "step": position.step, "epoch": epoch, "loss": loss, "best": better}
+        record = {"kind": "validation", "step": position.step, "epoch": epoch, "loss": loss, "best": kept}
         record |= self.objective.figures(loss) | {"seconds": self._seconds()}
         self._guarded(lambda: self.history.write(record))
         self.reporter.evaluation(record)
-        position.stopped_early = settings.patience is not None and position.without_gain >= settings.patience
+        position.stopped_early = self._out_of_patience()
         if position.stopped_early:
             self.reporter.message(
                 f"no gain in {settings.patience} evaluations: the best was at step {position.best_step:,}"
             )
         position.finished = position.stopped_early or self._exhausted()
         self._save()
+
+    def _out_of_patience(self) -> bool:
+        return self.settings.patience is not None and self.position.without_gain >= self.settings.patience
 
     def _log(self) -> None:
         interval, position = self.interval, self.position
@@ -259,24 +278,28 @@ class Trainer:
         }
         self._guarded(lambda: self.history.write(record))
         left = (self.total_steps - position.step) * seconds / max(1, interval.steps + interval.skipped)
+        if self.settings.max_minutes is not None:
+            left = max(0.0, min(left, 60 * self.settings.max_minutes - self._seconds()))
         self.reporter.interval(record | {"seconds_left": left})
         self.interval = _Interval()
 
-    def _save(self, kind: str = "checkpoint") -> None:
-        """Write a checkpoint, unless a number in it is not finite."""
-        position = self.position
+    def _save(self, kind: str = "checkpoint") -> bool:
+        """Write a checkpoint, unless a number in it is not finite. True if written."""
+        position, begun = self.position, time.monotonic()
         position.seconds, self._started = self._seconds(), time.monotonic()
         position.history_bytes = self.history.size_bytes
         state = flatten_state(self.state) if self.state is not None else []
         if not _finite([*self.parameters, *state]):
-            self.reporter.message(f"no checkpoint at step {position.step:,}: a weight is not finite")
-            return
+            self.reporter.message(f"no checkpoint at step {position.step:,}: a weight or a state is not finite")
+            return False
         optimizer, numbers = checkpoint.optimizer_tensors(self.optimizer)
         tensors = {f"network.{name}": value for name, value in named_weights(self.network).items()}
         tensors |= {f"state.{index}": part for index, part in enumerate(state)}
         tensors |= optimizer | checkpoint.random_state()
         values = {"position": asdict(position), "optimizer": numbers, "non_finite": self.non_finite}
-        self._guarded(lambda: checkpoint.write_checkpoint(self.folder, kind, position.step, tensors, values))
+        written = self._guarded(lambda: checkpoint.write_checkpoint(self.folder, kind, position.step, tensors, values))
+        self.interval.since += time.monotonic() - begun  # tokens a second are those of training
+        return written
 
     def _guarded(self, write: Callable[[], None]) -> bool:
         """Write; a full disk is told, and the training goes on with the last good files in place. True if written."""

@@ -45,8 +45,9 @@ def rate_factor(settings: TrainingSettings, step: int, epoch: int, total_steps: 
     >>> [round(rate_factor(cosine, step, 0, 100, 0), 3) for step in (0, 50, 100)]
     [1.0, 0.5, 0.0]
     """
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
+    warmup = min(100, total_steps // 10) if settings.warmup_steps is None else settings.warmup_steps
+    if step < warmup:
+        return (step + 1) / warmup
     match settings.schedule:
         case "constant":
             return 1.0
@@ -55,7 +56,7 @@ def rate_factor(settings: TrainingSettings, step: int, epoch: int, total_steps: 
         case "plateau":
             return settings.decay_factor**plateaus
         case "cosine":
-            progress = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
+            progress = (step - warmup) / max(1, total_steps - warmup)
             falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
             return settings.final_rate + (1 - settings.final_rate) * falling
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,11 +24,15 @@ class TrainingSettings(Settings):
     carry_state: bool = Field(True, description="carry the state from window to window")
     accumulate: int = Field(1, ge=1, description="windows whose gradients are added up before a step")
     optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"] = Field("adamw", description="how to descend")
-    learning_rate: float | Literal["auto"] = Field(0.003, description="peak rate; auto: found by a short sweep")
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
+        0.003, description="peak rate; auto: found by a short sweep"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of the optimizer momentum")
     weight_decay: float = Field(0.0, ge=0, description="decoupled for adamw, else added to the gradient")
     schedule: Literal["constant", "step", "cosine", "plateau"] = Field("cosine", description="of the learning rate")
-    warmup_steps: int = Field(100, ge=0, description="steps of linear rise to the peak")
+    warmup_steps: int | None = Field(
+        None, ge=0, description="steps of linear rise to the peak [default: 100, or a tenth of all if those are fewer]"
+    )
     decay_after: int = Field(4, ge=1, description="step: epochs at the peak before the rate decays each epoch")
     decay_factor: float = Field(0.5, gt=0, lt=1, description="step, plateau: what the rate is multiplied with")
     plateau_evaluations: int = Field(1, ge=1, description="plateau: evaluations without gain before a decay")
@@ -41,7 +45,7 @@ class TrainingSettings(Settings):
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations [default: an epoch]")
     checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of history.jsonl")
-    seed: int = Field(0, ge=0, description="of everything random")
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
     device: str = Field("auto", description="cpu, cuda, cuda:1; auto takes a GPU where there is one")
     threads: int | None = Field(None, ge=1, description="of the CPU [default: all]")
     tensorboard: str | None = Field(None, description="folder to write TensorBoard events to (the extra track)")

@@ -12,10 +12,11 @@ from ostinato.errors import OstinatoError
 
 
 class Interrupted(OstinatoError):
-    """Training stopped at a signal, after a checkpoint."""
+    """Training stopped at a signal, after a checkpoint if one could be written."""
 
-    def __init__(self, step: int, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step:,}; nothing is lost")
+    def __init__(self, step: int, number: int, saved: bool) -> None:
+        kept = "which a checkpoint holds" if saved else "which could not be saved: the last good checkpoint stays"
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step:,}, {kept}")
         self.exit_code = 128 + number
 
 

@@ -36,7 +36,7 @@ class Windows:
         start, end: the part of the stream.
 
     Raises:
-        DataError: if there are fewer than two tokens a row.
+        DataError: if there is not a target for every row.
 
     >>> windows = Windows(np.arange(8), batch_size=2, steps=3)
     >>> [window.inputs.t().tolist() for window in windows]
@@ -51,12 +51,13 @@ class Windows:
         self._file = tokens if isinstance(tokens, TokenFile) else None
         ids = tokens.ids if isinstance(tokens, TokenFile) else tokens
         self._ids = ids[start:end]
-        needed = 2 * batch_size + 1
+        needed = batch_size + 1
         if len(self._ids) < needed:
-            raise DataError(
-                f"too short: {len(self._ids):,} tokens, but {batch_size} streams side by side need at least "
-                f"{needed:,}; give more text or a smaller --batch-size"
+            advice = "give more text or a smaller --batch-size" if batch_size > 1 else "give more text"
+            found = (
+                f"too short: {len(self._ids):,} tokens, but {batch_size} streams side by side need at least {needed:,}"
             )
+            raise DataError(f"{found}; {advice}")
         self.batch_size = batch_size
         self.row_length = math.ceil((len(self._ids) - 1) / batch_size)
         self.steps = min(steps or self.row_length, self.row_length)
