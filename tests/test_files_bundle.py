@@ -155,10 +155,11 @@ def test_folders_that_are_no_model_say_what_they_hold(tmp_path):
         (b"", "damaged"),
         (b'{"format": 1, "task": "la', "damaged"),
         (b'{"format": 1, "task": "\xff"}', "damaged"),
-        (b"[]", "expected the keys format and task"),
+        (b"[]", "expected an object, found list"),
         (b'{"task": "language-model"}', "expected the keys format and task"),
         (b'{"format": 1}', "expected the keys format and task"),
         (b'{"format": "1", "task": "language-model"}', "expected the keys format and task"),
+        (b'{"format": 1, "task": "language-model"}', "expected the key settings"),
         (b'{"format": 2, "task": "language-model"}', "format 2 is newer than 1: upgrade ostinato"),
     ],
 )
@@ -219,7 +220,7 @@ def test_a_bundle_takes_an_empty_place(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "new"):
         with writing_bundle(tmp_path / name, overwrite=False) as new:
-            write_manifest(new, {"task": "language-model"})
+            write_manifest(new, {"task": "language-model", "settings": {}})
         assert read_manifest(tmp_path / name)["task"] == "language-model"
 
 
@@ -241,13 +242,13 @@ def test_a_bundle_never_replaces_what_is_no_model(overwrite, tmp_path):
 def test_a_model_is_replaced_on_demand_only(tmp_path):
     path = tmp_path / "model"
     with writing_bundle(path, overwrite=False) as new:
-        write_manifest(new, {"task": "first"})
+        write_manifest(new, {"task": "first", "settings": {}})
     with pytest.raises(BundleError, match="a model stands there"), writing_bundle(path, overwrite=False):
         pytest.fail("a model's place was given out")
     with pytest.raises(Interrupted), writing_bundle(path, overwrite=True) as new:
-        write_manifest(new, {"task": "half"})
+        write_manifest(new, {"task": "half", "settings": {}})
         raise Interrupted
     assert read_manifest(path)["task"] == "first"
     with writing_bundle(path, overwrite=True) as new:
-        write_manifest(new, {"task": "second"})
+        write_manifest(new, {"task": "second", "settings": {}})
     assert read_manifest(path)["task"] == "second" and names(tmp_path) == ["model"]

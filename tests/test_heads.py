@@ -48,11 +48,29 @@ def test_fused_loss_never_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cross_entropy, "_CHUNK_ELEMENTS", 10 * 1000)
     seen: list[int] = []
     plain = torch.log_softmax
-    monkeypatch.setattr(torch, "log_softmax", lambda x, dim: (seen.append(x.numel()), plain(x, dim))[1])
+    monkeypatch.setattr(torch, "log_softmax", lambda x, dim, out: (seen.append(x.numel()), plain(x, dim, out=out))[1])
     hidden = torch.randn(95, 4, requires_grad=True)
     linear_cross_entropy(hidden, torch.randn(1000, 4), torch.zeros(1000), torch.randint(1000, (95,))).backward()
     assert max(seen) == 10 * 1000
     assert sum(seen) == 95 * 1000
+
+
+def test_fused_loss_after_inference_and_in_turn() -> None:
+    """What memory is kept from one call serves the next, whatever its size, and inference before training."""
+    head = Softmax(8, 30)
+    batches = [(torch.randn(n, 8), torch.randint(30, (n,))) for n in (5, 20, 3, 20)]
+    with torch.inference_mode():
+        scored = [float(head.full_loss(*batch)) for batch in batches]
+    for (hidden, targets), before in zip(batches, scored, strict=True):
+        loss = head.loss(hidden, targets)
+        wanted = functional.cross_entropy(hidden @ head.weight.t() + head.bias, targets, reduction="sum")
+        torch.testing.assert_close(loss, wanted)
+        assert loss.item() == pytest.approx(before)
+        (found,) = torch.autograd.grad(loss, head.weight)
+        torch.testing.assert_close(found, torch.autograd.grad(wanted, head.weight)[0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(RuntimeError, match="one backward a loss"):
+        (loss := head.loss(*batches[0])).backward(retain_graph=True)
+        loss.backward()
 
 
 def test_fused_loss_in_bfloat16_is_near() -> None:
