@@ -94,7 +94,8 @@ def linear_cross_entropy(
     """Σ over tokens of −log softmax(W·h + b)[target], in nats, with at most 32 MiB of logits at a time.
 
     The gradient is computed with the loss, chunk by chunk, so only `hidden`'s, `weight`'s and `bias`'s are kept; the
-    price is that there is no second derivative, and one backward for a loss. Under autocast the products are taken in its type.
+    price is that there is no second derivative, and one backward for a loss. Under autocast the products are taken in
+    its type.
 
     Args:
         hidden: [tokens, hidden].
