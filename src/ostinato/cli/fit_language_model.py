@@ -14,7 +14,6 @@ from ostinato.errors import SettingsError
 from ostinato.tasks.corpus import ReadingSettings
 from ostinato.tasks.language_model import LanguageModel, LanguageModelSettings
 from ostinato.training.settings import TrainingSettings
-from ostinato.training.signals import Interrupted
 
 app = typer.Typer(add_completion=False)
 
@@ -49,17 +48,11 @@ def language_model(
             raise SettingsError(
                 "--resume goes on with the corpus, the validation data and the folder that it had: leave them out"
             )
-        fit = lambda: LanguageModel.resume(resume, progress, **settings)  # noqa: E731
+        fitted = LanguageModel.resume(resume, progress, **settings)
     else:
         if not corpus:
             raise SettingsError("what to train on? name a file, a folder, a pattern, or - for standard input")
         if output is None:
             raise SettingsError("where to? give -o FOLDER")
-        model = LanguageModel(**settings)
-        fit = lambda: model.fit(corpus, validation or None, output, overwrite, progress)  # noqa: E731
-    try:
-        fitted = fit()
-    except Interrupted as stop:
-        stop.args = (f"{stop}; go on with: ostinato fit language-model --resume {folder}",)
-        raise
+        fitted = LanguageModel(**settings).fit(corpus, validation or None, output, overwrite, progress)
     emit(fitted.metrics | {"model": str(folder)}, as_json)

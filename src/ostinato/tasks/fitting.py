@@ -72,12 +72,7 @@ class FittedModel(Model):
                 write_text(new / bundle.RUN / "sources.json", json.dumps(names))
                 self._rehearse(self.prepare(names["corpus"], names["validation"], new))
                 self.write_manifest(new, "training")
-            try:
-                return self._train(folder)
-            except Interrupted as stop:
-                if output is None:
-                    stop.args = (f"{stop}; without an output folder there is nothing to resume",)
-                raise
+            return self._train(folder, lasting=output is not None)
 
     @classmethod
     def resume(cls, path: str | Path, progress: bool | None = None, **changes: Any) -> Self:
@@ -110,7 +105,7 @@ class FittedModel(Model):
         model = cls(**{**manifest["settings"], **changes})
         model.data = manifest.get("data", {})
         model.reporter = make_reporter(progress)
-        return model._train(folder)
+        return model._train(folder, lasting=True)
 
     def _rehearse(self, corpus: Any) -> None:
         """Build all that training needs, once, so that what cannot work is refused before a model is replaced."""
@@ -122,9 +117,14 @@ class FittedModel(Model):
             if self.settings.tensorboard:
                 event_writer(self.settings.tensorboard).close()
 
-    def _train(self, folder: Path) -> Self:
+    def _train(self, folder: Path, lasting: bool) -> Self:
         with locked(folder / bundle.RUN / "lock", f"{folder}: is being trained"):
-            return self._train_alone(folder)
+            try:
+                return self._train_alone(folder)
+            except Interrupted as stop:
+                how = f"go on with: ostinato fit {self.task} --resume {folder}"
+                stop.args = (f"{stop}; {how if lasting else 'without an output folder there is nothing to resume'}",)
+                raise
 
     def _train_alone(self, folder: Path) -> Self:
         self._folder = folder
