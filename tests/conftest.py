@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from ostinato import LanguageModel
 
 # the models here are tiny: a second thread would only wait, and wait long where other processes hold the cores
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -31,3 +34,21 @@ def corpus(tmp_path: Path) -> Path:
     path = tmp_path / "corpus.txt"
     path.write_text(make_text(), encoding="utf-8")
     return path
+
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 24, "num_layers": 2, "batch_size": 8, "bptt_steps": 16, "warmup_steps": 5, "learning_rate": 0.02,
+    "dropout": 0.0, "device": "cpu",
+}  # fmt: skip
+
+
+def fit(corpus: Path, **options: Any) -> LanguageModel:
+    return LanguageModel(**(SMALL | options)).fit(corpus, progress=False)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Path]:
+    """A model that has learned its corpus."""
+    path = tmp_path_factory.mktemp("trained") / "corpus.txt"
+    path.write_text(make_text())
+    return fit(path, epochs=12), path

@@ -20,9 +20,9 @@ def main() -> None:
     try:
         group()
     except OstinatoError as error:
-        print(f"ostinato: {error}", file=sys.stderr)  # noqa: T201
+        print(f"ostinato: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"ostinato: {where}{error.strerror or error}", file=sys.stderr)  # noqa: T201
+        print(f"ostinato: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)

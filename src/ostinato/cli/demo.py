@@ -44,9 +44,9 @@ def demo(
         model.fit(corpus, output=output, overwrite=_is_demo(output))
     _compare(model, output)
     for temperature in (0.3, 0.7, 1.0):
-        print(f"\n--- temperature {temperature} ---")  # noqa: T201
-        print(model.generate("The ", tokens=240, temperature=temperature, seed=3))  # noqa: T201
-    print(  # noqa: T201
+        print(f"\n--- temperature {temperature} ---")
+        print(model.generate("The ", tokens=240, temperature=temperature, seed=3))
+    print(
         f"\nThe model is in {output}. What next:\n"
         f"  ostinato generate {output} --prompt 'If a class ' --tokens 400 --temperature 0.6\n"
         f"  ostinato info {output}\n"
@@ -73,6 +73,6 @@ def _compare(model: LanguageModel, output: Path) -> None:
         ("trigram", ngram_loss(train.ids, held_out.ids, 3, size)),
     ]
     rows.append(("this model", model.metrics["validation_loss"]))
-    print("\nvalidation, the last tenth of the text      nats/char  bits/char")  # noqa: T201
+    print("\nvalidation, the last tenth of the text      nats/char  bits/char")
     for name, loss in rows:
-        print(f"  {name:<40}  {loss:9.3f}  {loss / 0.6931471805599453:9.3f}")  # noqa: T201
+        print(f"  {name:<40}  {loss:9.3f}  {loss / 0.6931471805599453:9.3f}")

@@ -32,11 +32,11 @@ def generate(
     if settings.samples == 1 and not as_json:
         try:
             for piece in loaded.stream(text, **settings.plain()):
-                print(piece, end="", flush=True)  # noqa: T201
+                print(piece, end="", flush=True)
         except KeyboardInterrupt:
             pass  # the way to end a text without end
-        print()  # noqa: T201
+        print()
         return
     made = loaded.generate(text, **settings.plain())
     texts = made if isinstance(made, list) else [made]
-    print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(texts))  # noqa: T201
+    print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(texts))

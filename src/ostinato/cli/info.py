@@ -28,7 +28,7 @@ def info(
         tensors, _ = read_tensors(model / WEIGHTS)
         parameters = sum(array.size for array in tensors.values())
     if as_json:
-        print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))  # noqa: T201
+        print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))
         return
     settings, data = manifest["settings"], manifest.get("data", {})
     head: dict[str, Any] = {"task": manifest["task"], "status": manifest.get("status", "complete")}
@@ -48,9 +48,9 @@ def info(
     head |= {name: settings[name] for name in names if name in settings}
     emit(head | {name: value for name, value in data.items() if not isinstance(value, dict)}, as_json=False)
     if train := data.get("train"):
-        print(f"trained on: {', '.join(train['files'][:5])} (SHA-256 {train['sha256'][:12]}…)")  # noqa: T201
+        print(f"trained on: {', '.join(train['files'][:5])} (SHA-256 {train['sha256'][:12]}…)")
     if manifest.get("metrics"):
-        print()  # noqa: T201
+        print()
         emit(manifest["metrics"], as_json=False)
     _curve(history)
 
@@ -59,14 +59,14 @@ def _curve(history: list[dict[str, Any]]) -> None:
     """The losses over the run: a line of blocks each, then a row an evaluation."""
     train = [record["loss"] for record in history if record["kind"] == "train" and record["loss"] == record["loss"]]
     evaluations = [record for record in history if record["kind"] == "validation"]
-    print()  # noqa: T201
+    print()
     for name, losses in (("training", train), ("validation", [record["loss"] for record in evaluations])):
         if losses:
-            print(f"{name:<10}  {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")  # noqa: T201
+            print(f"{name:<10}  {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")
     for record in evaluations[-12:]:
         figure = next((n for n in ("perplexity", "bits_per_character") if n in record), "loss")
         mark = "  best" if record["best"] else ""
-        print(  # noqa: T201
+        print(
             f"  epoch {record['epoch']:>6.2f}  step {record['step']:>8,}  loss {record['loss']:.4f}"
             f"  {figure.replace('_', ' ')} {number(record[figure])}{mark}"
         )

@@ -32,4 +32,4 @@ def score(
         settings, files = loaded.settings, resolve(corpus, Path(folder))
         reader = TextReader(files, encoding or settings.encoding, errors or settings.errors)
         for token, log_probability in loaded.score_blocks(reader.blocks()):
-            print(f"{json.dumps(token, ensure_ascii=False)}\t{log_probability:.4f}")  # noqa: T201
+            print(f"{json.dumps(token, ensure_ascii=False)}\t{log_probability:.4f}")

@@ -12,11 +12,11 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 def emit(values: Mapping[str, Any], as_json: bool) -> None:
     """Print figures by name on standard output."""
     if as_json:
-        print(json.dumps(values, ensure_ascii=False))  # noqa: T201
+        print(json.dumps(values, ensure_ascii=False))
         return
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        print(f"{name.replace('_', ' '):<{width}}  {number(value)}")  # noqa: T201
+        print(f"{name.replace('_', ' '):<{width}}  {number(value)}")
 
 
 def number(value: Any) -> str:

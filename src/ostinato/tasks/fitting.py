@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,6 +20,7 @@ from ostinato.training.checkpoint import list_checkpoints
 from ostinato.training.find_rate import find_rate
 from ostinato.training.history import event_writer, read_history
 from ostinato.training.loop import Trainer
+from ostinato.training.objective import Objective
 from ostinato.training.optimise import make_optimizer
 from ostinato.training.report import Reporter, Silent, make_reporter
 from ostinato.training.settings import TrainingSettings
@@ -180,13 +182,13 @@ class FittedModel(Model):
             self._codec = self._network = None  # not a trained model
             return found
 
+    @abstractmethod
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Any:
         """Codec and data, made in a folder or found there."""
-        raise NotImplementedError
 
-    def objective(self, corpus: Any) -> Any:
-        """What training descends (`ostinato.training.loop.Objective`)."""
-        raise NotImplementedError
+    @abstractmethod
+    def objective(self, corpus: Any) -> Objective:
+        """What training descends."""
 
     def _part(self, kind: type[Settings]) -> Any:
         return kind(**{name: getattr(self.settings, name) for name in kind.model_fields})

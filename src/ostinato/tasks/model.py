@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,7 +39,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-class Model:
+class Model(ABC):
     """A network with its codec, settings and record.
 
     Args:
@@ -81,9 +82,9 @@ class Model:
             raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
         return self._codec
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """The network that the settings and the codec describe, untrained."""
-        raise NotImplementedError
 
     def sample(self) -> str:
         """Something for the model card that shows what the model does."""
