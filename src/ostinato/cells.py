@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ostinato.initialisers import initialise
-from ostinato.kernels.reference import step
+from ostinato.kernels.reference import Weights, project, step
 
 
 class HiddenState(NamedTuple):
@@ -64,6 +64,7 @@ class GatedCell(nn.Module):
     gates: ClassVar[tuple[str, ...]]
     State: ClassVar[Any]
     Gates: ClassVar[Any]
+    Vectors: ClassVar[Any] = None
     forget_gate: ClassVar[str | None] = None
     aten: ClassVar[str | None] = None
     """PyTorch's own loop for the same equations, if it has one."""
@@ -116,6 +117,10 @@ class GatedCell(nn.Module):
         """
         raise NotImplementedError("a cell states its equations in update(x, h, state)")
 
+    def weights(self) -> Weights:
+        """The parameters, as a time loop takes them."""
+        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+
     def initial_state(self, batch_size: int) -> Any:
         """Zeros, [batch, hidden] for each part of the state, like the weights in type and place."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
@@ -123,8 +128,8 @@ class GatedCell(nn.Module):
 
     def forward(self, inputs: Tensor, state: Any) -> Any:
         """One step: inputs [batch, input], the state before → the state after."""
-        projected = nn.functional.linear(inputs, self.weight_ih, self.bias_ih)
-        return step(self, projected, state)
+        weights = self.weights()
+        return step(type(self), weights, project(weights, inputs), state)
 
     def extra_repr(self) -> str:
         """What `repr` shows."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ostinato.cells import GatedCell
 from ostinato.kernels.recurrence import recurrence
+from ostinato.kernels.reference import LayerCall
 
 
 class BidirectionalState(NamedTuple):
@@ -102,7 +103,7 @@ class Recurrent(nn.Module):
         return self.cell.initial_state(batch_size)
 
     def forward(self, inputs: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Run; see `ostinato.kernels.recurrence.recurrence`."""
+        """Run; see `ostinato.kernels.reference.LayerCall`."""
         check_inputs(inputs, self.input_size, lengths)
         if state is None:
             state = self.initial_state(inputs.shape[1])
@@ -110,7 +111,8 @@ class Recurrent(nn.Module):
         for name, part in zip(state._fields, state, strict=True):
             if part.shape != wanted:
                 raise ValueError(f"state.{name}: expected {list(wanted)}, found {list(part.shape)}")
-        return recurrence(self.cell, inputs, state, lengths, self.reverse)
+        call = LayerCall(type(self.cell), self.cell.weights(), inputs, state, lengths, self.reverse)
+        return recurrence(call)[:2]
 
 
 class Bidirectional(nn.Module):

@@ -35,7 +35,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     found["backend"] = f"{forced} (OSTINATO_BACKEND)" if forced else "auto"
     for name, cell_type in CELLS.items():
         cell = cell_type(1, 1)
-        call = LayerCall(cell, torch.zeros(1, 1, 1), cell.initial_state(1), None, False)
+        call = LayerCall(cell_type, cell.weights(), torch.zeros(1, 1, 1), cell.initial_state(1))
         ragged = call._replace(lengths=torch.tensor([1]))
         why = [f"{other}: {reason}" for other, (serves, _) in BACKENDS.items() if (reason := serves(ragged))]
         found[f"{name}_cell"] = f"{choose(call)}; ragged batches: {choose(ragged)} ({'; '.join(why)})"

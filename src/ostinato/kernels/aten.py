@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
 
-from ostinato.kernels.reference import LayerCall
+from ostinato.kernels.reference import LayerCall, LayerResult
 
 
 def serves(call: LayerCall) -> str | None:
     """None, or why PyTorch has no such loop."""
-    name = fused_name(type(call.cell))
-    if name is None:
-        return f"PyTorch has no fused {type(call.cell).__name__}"
+    weights = call.weights
+    if fused_name(call.cell) is None:
+        return f"PyTorch has no fused {call.cell.__name__}"
     if call.lengths is not None:
         return "PyTorch's loop takes ragged lengths only as packed sequences"
-    if call.cell.bias_ih is not None and call.cell.bias_hh is None:
+    if call.resets is not None:
+        return "PyTorch's loop has no resets"
+    if call.zoneout is not None:
+        return "PyTorch's loop has no zoneout"
+    if call.every and len(call.state) > 1:
+        return "PyTorch's loop keeps the hidden state of every step, not the whole state"
+    if any(part is not None for part in (weights.norm_ih, weights.norm_hh, weights.norm_state)):
+        return "PyTorch's loop has no layer normalisation"
+    if weights.weight_hr is not None and fused_name(call.cell) != "lstm":
+        return "PyTorch projects the hidden state of an LSTM only"
+    if (weights.bias_ih is None) != (weights.bias_hh is None):
         return "PyTorch's loop wants both biases or none"
     return None
 
@@ -30,26 +37,27 @@ def fused_name(cell_type: type) -> str | None:
     return None
 
 
-def run(call: LayerCall) -> tuple[Tensor, Any]:
+def run(call: LayerCall) -> LayerResult:
     """All steps of one layer through `torch.lstm`, `torch.gru`, `torch.rnn_tanh` or `torch.rnn_relu`."""
-    cell = call.cell
-    name = fused_name(type(cell))
-    weights = [cell.weight_ih, cell.weight_hh]
-    if cell.bias_ih is not None and cell.bias_hh is not None:
-        weights += [cell.bias_ih, cell.bias_hh]
+    w = call.weights
+    weights = [part for part in (w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh, w.weight_hr) if part is not None]
     initial = [part.unsqueeze(0).contiguous() for part in call.state]
     inputs = call.inputs.flip(0) if call.reverse else call.inputs
-    outputs, *final = getattr(torch, str(name))(
+    outputs, *final = getattr(torch, str(fused_name(call.cell)))(
         inputs,
         initial if len(initial) > 1 else initial[0],
         weights,
-        has_biases=len(weights) == 4,
+        has_biases=w.bias_ih is not None,
         num_layers=1,
         dropout=0.0,
         train=torch.is_grad_enabled(),
         bidirectional=False,
         batch_first=False,
     )
-    kept = call.state[0].dtype  # autocast computes in bfloat16; what is carried on stays as it came
-    state = type(call.state)(*(part.squeeze(0).to(kept) for part in final))
-    return outputs.flip(0) if call.reverse else outputs, state
+    kept, kind = (
+        call.state[0].dtype,
+        type(call.state),
+    )  # autocast computes in bfloat16; what is carried stays as it came
+    state = kind(*(part.squeeze(0).to(kept) for part in final))
+    outputs = outputs.flip(0) if call.reverse else outputs
+    return LayerResult(outputs, state, kind(outputs) if call.every else None)

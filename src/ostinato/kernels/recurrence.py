@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from torch import Tensor
-
 from ostinato.errors import BackendUnavailable, SettingsError, nearest
 from ostinato.kernels import aten, reference
-from ostinato.kernels.reference import LayerCall
+from ostinato.kernels.reference import LayerCall, LayerResult
 
 BACKENDS: dict[str, tuple[Any, Any]] = {
     "aten": (aten.serves, aten.run),
-    "reference": (reference.serves, lambda call: reference.run(*call)),
+    "reference": (reference.serves, reference.run),
 }
 """By name, the first that serves is taken: why a call is not served (None if it is), and how it runs."""
 
@@ -64,20 +62,10 @@ def choose(call: LayerCall) -> str:
     raise AssertionError("the reference serves every call")
 
 
-def recurrence(
-    cell: Any, inputs: Tensor, state: Any, lengths: Tensor | None = None, reverse: bool = False
-) -> tuple[Tensor, Any]:
-    """Run a cell over time.
+def recurrence(call: LayerCall) -> LayerResult:
+    """Run a cell over time on the backend that is chosen.
 
-    Args:
-        cell: with its weights and equations (`ostinato.GatedCell`).
-        inputs: [time, batch, input].
-        state: the cell's `State`, each part [batch, hidden].
-        lengths: int64 [batch], steps that count in each row; all of them if None.
-        reverse: from the last step that counts to the first.
-
-    Returns:
-        Outputs [time, batch, hidden], zero beyond a row's length, and the state after the row's last step.
+    Raises:
+        BackendUnavailable: if a backend is forced that cannot serve it.
     """
-    call = LayerCall(cell, inputs, state, lengths, reverse)
     return BACKENDS[choose(call)][1](call)
