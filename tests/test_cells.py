@@ -12,67 +12,97 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import ostinato.cells
-from ostinato import Bidirectional, Deep, GatedCell, Recurrent, backend
+from ostinato import Deep, GatedCell, Recurrent, backend
 from ostinato.cells import CELLS, HiddenState
 from ostinato.errors import BackendUnavailable
 from ostinato.initialisers import INITIALISERS
 from ostinato.kernels.aten import fused_name
+from ostinato.kernels.reference import live_steps
+from ostinato.kernels.scan import coefficients
 from ostinato.networks import flatten_state, map_state
+from tests.contract import (
+    ALL,
+    KERNELS,
+    TOLERANCE,
+    check_call,
+    close,
+    derive,
+    leaves,
+    network,
+    random_call,
+    random_state,
+    randomise,
+    run_everywhere,
+)
 
-ALL = [kind for kind in vars(ostinato.cells).values() if isinstance(kind, type) and issubclass(kind, GatedCell)]
-ALL = [kind for kind in ALL if kind is not GatedCell]
-# of a tensor's largest value: rounding in a sum is relative to its terms, not to what is left of them
-TOLERANCE = {torch.float32: 5e-6, torch.float64: 1e-12}
 PEERS = {"rnn_tanh": (nn.RNN, {"nonlinearity": "tanh"}), "rnn_relu": (nn.RNN, {"nonlinearity": "relu"})}
 PEERS |= {"gru": (nn.GRU, {}), "lstm": (nn.LSTM, {})}
+
+SHAPES = [(1, 1, 1, 1), (7, 1, 3, 5), (1, 7, 2, 17), (5, 3, 1, 1), (6, 5, 7, 33)]
+"""Time, batch, input, hidden."""
+OPTIONS = ["ragged", "reverse", "resets", "zoneout", "mask", "norm", "every", "low_memory"]
+PRESETS: list[dict[str, bool]] = [
+    {},
+    {"bias": False, "low_memory": True},
+    {"every": True, "reverse": True},
+    {"ragged": True, "resets": True, "every": True},
+    {"ragged": True, "reverse": True},
+    {"norm": True, "mask": True},
+    {"zoneout": True, "resets": True},
+    dict.fromkeys(OPTIONS, True),
+]
+TWICE = ["reference", "scan", "native"]
+"""The backends that can be differentiated twice."""
 
 
 def test_every_cell_has_a_name() -> None:
     assert set(CELLS.values()) == set(ALL)
 
 
-def randomise(module: nn.Module) -> None:
-    """Weights of no special form, biases included."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.uniform_(-0.5, 0.5)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("kind", ALL)
+def test_backends_agree(kind: type[GatedCell], dtype: torch.dtype) -> None:
+    """Outputs, states and every gradient of one layer, with each option and all at once."""
+    for shape in SHAPES:
+        for options in PRESETS:
+            served = check_call(random_call(kind, shape, dtype, **options))
+            assert "scan" in served or not coefficients(kind) or "low_memory" in options
+            assert "aten" in served or not fused_name(kind) or set(options) - {"bias"}
 
 
-def network(kind: type[GatedCell], sizes: list[int], bidirectional: bool, dtype: torch.dtype) -> Deep:
-    layers, width = [], sizes[0]
-    for size in sizes[1:]:
-        cells = [kind(width, size) for _ in range(1 + bidirectional)]
-        layers.append(Bidirectional(*cells) if bidirectional else Recurrent(cells[0]))
-        width = layers[-1].output_size
-    deep = Deep(layers).to(dtype)
-    randomise(deep)
-    return deep
+@settings(deadline=None, max_examples=30)
+@given(
+    kind=st.sampled_from(ALL),
+    shape=st.tuples(*[st.integers(1, 9)] * 4),
+    options=st.sets(st.sampled_from(OPTIONS)),
+    bias=st.booleans(),
+    dtype=st.sampled_from(list(TOLERANCE)),
+    seed=st.integers(0, 2**31),
+)
+def test_backends_agree_in_any_call(
+    kind: type[GatedCell], shape: tuple[int, ...], options: set[str], bias: bool, dtype: torch.dtype, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    check_call(random_call(kind, shape, dtype, bias=bias, **dict.fromkeys(options, True)))
 
 
-def random_state(net: nn.Module, batch: int, dtype: torch.dtype) -> Any:
-    return map_state(lambda part: torch.randn_like(part, dtype=dtype).requires_grad_(), net.initial_state(batch))  # type: ignore[operator]
-
-
-def run(net: nn.Module, inputs: Tensor, state: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-    """Outputs and final state, and the gradient of a random functional of them by all that goes in."""
-    inputs = inputs.clone().requires_grad_()
-    leaves = [inputs, *flatten_state(state), *net.parameters()]
-    outputs, final = net(inputs, state, lengths)
-    results = [outputs, *flatten_state(final)]
-    generator = torch.Generator().manual_seed(1)
-    total = sum((part * torch.randn(part.shape, generator=generator, dtype=part.dtype)).sum() for part in results)
-    return results, list(torch.autograd.grad(total, leaves))  # type: ignore[arg-type]
-
-
-def close(found: list[Tensor], wanted: list[Tensor], dtype: torch.dtype) -> None:
-    for a, b in zip(found, wanted, strict=True):
-        scale = float(b.detach().abs().max()) if b.numel() else 0.0
-        torch.testing.assert_close(a, b, rtol=0, atol=TOLERANCE[dtype] * max(scale, 1e-3))
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ALL)
+def test_backends_agree_in_depth(kind: type[GatedCell], bidirectional: bool) -> None:
+    """Three layers, ragged rows, resets, non-zero states."""
+    for ragged in (False, True):
+        net = network(kind, [5, 7, 7, 7], bidirectional, torch.float64)
+        state, resets = random_state(net, 3, torch.float64), torch.rand(9, 3) < 0.2 if ragged else None
+        lengths = torch.tensor([9, 4, 1]) if ragged else None
+        found = run_everywhere(net, torch.randn(9, 3, 5, dtype=torch.float64), state, lengths, resets)
+        for name, (results, gradients) in found.items():
+            close(results, found["reference"][0], torch.float64, name)
+            close(gradients, found["reference"][1], torch.float64, f"{name}, gradient")
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("kind", [kind for kind in ALL if fused_name(kind)])
+@pytest.mark.parametrize("kind", [kind for kind in ALL if "aten" in vars(kind)])
 def test_agrees_with_torch_nn(kind: type[GatedCell], bidirectional: bool, dtype: torch.dtype) -> None:
     """Three layers, odd sizes, non-zero states: outputs, states and every gradient."""
     peer_class, options = PEERS[str(fused_name(kind))]
@@ -97,44 +127,18 @@ def test_agrees_with_torch_nn(kind: type[GatedCell], bidirectional: bool, dtype:
     theirs_in = inputs.clone().requires_grad_()
     outputs, final = peer(theirs_in, tuple(stacked) if len(stacked) > 1 else stacked[0])
     final = list(final) if isinstance(final, tuple) else [final]
-    generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(outputs.shape, generator=generator, dtype=dtype)
     flat_final = [final[i][row] for row in range(len(by_part)) for i in range(len(final))]
-    state_weights = [torch.randn(part.shape, generator=generator, dtype=dtype) for part in flat_final]
-    total = (outputs * weight).sum() + sum((p * w).sum() for p, w in zip(flat_final, state_weights, strict=True))
-    total.backward()
-    wanted = [theirs_in.grad]
-    wanted += [stacked[i].grad[row] for row in range(len(by_part)) for i in range(len(stacked))]
-    wanted += [
-        getattr(peer, f"{part}_l{name}").grad
-        for name in names
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = [
+        getattr(peer, f"{part}_l{name}") for name in names for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]
-    for name in ("reference", "aten"):
-        with backend(name):
-            results, gradients = run(ours, inputs, state, None)
-        close(results, [outputs, *flat_final], dtype)
-        close(gradients, wanted, dtype)
-
-
-@settings(deadline=None, max_examples=25)
-@given(
-    kind=st.sampled_from([kind for kind in ALL if fused_name(kind)]),
-    shape=st.tuples(*[st.integers(1, 9)] * 4),
-    reverse=st.booleans(),
-    dtype=st.sampled_from(list(TOLERANCE)),
-)
-def test_backends_agree(kind: type[GatedCell], shape: tuple[int, ...], reverse: bool, dtype: torch.dtype) -> None:
-    steps, batch, inputs, hidden = shape
-    net = Recurrent(kind(inputs, hidden), reverse).to(dtype)
-    randomise(net)
-    x, state = torch.randn(steps, batch, inputs, dtype=dtype), random_state(net, batch, dtype)
-    with backend("reference"):
-        wanted = run(net, x, state, None)
-    with backend("aten"):
-        found = run(net, x, state, None)
-    close(found[0], wanted[0], dtype)
-    close(found[1], wanted[1], dtype)
+    by_input, *rest = derive([outputs, *flat_final], [theirs_in, *stacked, *weights])
+    by_state, by_weights = rest[: len(stacked)], rest[len(stacked) :]
+    wanted = [by_input, *(part[:, row] for row in range(len(by_part)) for part in by_state), *by_weights]
+    found = run_everywhere(ours, inputs, state)
+    assert {"reference", "aten"} <= set(found)
+    for name, (results, gradients) in found.items():
+        close(results, [outputs, *flat_final], dtype, name)
+        close(gradients, wanted, dtype, f"{name}, gradient")
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -146,19 +150,19 @@ def test_ragged_rows_are_rows_alone(kind: type[GatedCell], bidirectional: bool) 
     inputs, state = torch.randn(6, 4, 3, dtype=torch.float64), random_state(net, 4, torch.float64)
     for row, length in enumerate(lengths):
         inputs[length:, row] = torch.nan
-    (outputs, *final), gradients = run(net, inputs, state, lengths)
-    assert not any(gradient.isnan().any() for gradient in gradients)
-    for row, length in enumerate(lengths.tolist()):
-        assert (outputs[length:, row] == 0).all()
-        if not length:
-            for part, initial in zip(final, flatten_state(state), strict=True):
-                assert torch.equal(part[row], initial[row])
-            continue
-        alone = map_state(lambda part, row=row: part[row : row + 1], state)
-        wanted, wanted_final = net(inputs[:length, row : row + 1], alone)
-        torch.testing.assert_close(outputs[:length, row : row + 1], wanted)
-        for part, single in zip(final, flatten_state(wanted_final), strict=True):
-            torch.testing.assert_close(part[row : row + 1], single)
+    for (outputs, *final), gradients in run_everywhere(net, inputs, state, lengths).values():
+        assert not any(gradient.isnan().any() for gradient in gradients)
+        for row, length in enumerate(lengths.tolist()):
+            assert (outputs[length:, row] == 0).all()
+            if not length:
+                for part, initial in zip(final, flatten_state(state), strict=True):
+                    assert torch.equal(part[row], initial[row])
+                continue
+            alone = map_state(lambda part, row=row: part[row : row + 1], state)
+            wanted, wanted_final = net(inputs[:length, row : row + 1], alone)
+            torch.testing.assert_close(outputs[:length, row : row + 1], wanted)
+            for part, single in zip(final, flatten_state(wanted_final), strict=True):
+                torch.testing.assert_close(part[row : row + 1], single)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -169,31 +173,37 @@ def test_padding_changes_nothing_to_the_bit(kind: type[GatedCell]) -> None:
     dirty = inputs.clone()
     for row, length in enumerate(lengths):
         inputs[length:, row], dirty[length:, row] = 0.0, torch.nan
-    for clean, other in zip(run(net, inputs, state, lengths), run(net, dirty, state, lengths), strict=True):
-        for a, b in zip(clean, other, strict=True):
-            assert torch.equal(a, b)
+    found = run_everywhere(net, dirty, state, lengths)
+    for name, wanted in run_everywhere(net, inputs, state, lengths).items():
+        for clean, other in zip(wanted, found[name], strict=True):
+            for a, b in zip(clean, other, strict=True):
+                assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("options", [(), OPTIONS], ids=["plain", "options"])
 @pytest.mark.parametrize("kind", ALL)
-def test_gradients_by_finite_differences(kind: type[GatedCell], reverse: bool) -> None:
+def test_gradients_by_finite_differences(kind: type[GatedCell], options: list[str]) -> None:
     """First and second order, by inputs, initial state and every weight."""
-    net = Recurrent(kind(2, 3), reverse).double()
-    randomise(net)
-    lengths = torch.tensor([3, 2])
-    state = random_state(net, 2, torch.float64)
-    names, weights = zip(*net.named_parameters(), strict=True)
+    call = random_call(kind, (3, 2, 2, 2), torch.float64, **dict.fromkeys(options, True))
+    if call.lengths is not None:  # finite differences would differ NaN
+        lengths = torch.tensor([3, 2])
+        inputs = torch.where(live_steps(lengths, 3, lengths.device), torch.randn_like(call.inputs), 0.0).detach()
+        call = call._replace(lengths=lengths, inputs=inputs.requires_grad_())
+    for name in TWICE:
+        serves, kernel = KERNELS[name]
+        if serves(call) is not None:
+            continue
 
-    def function(inputs: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
-        parts, values = leaves[: len(state)], leaves[len(state) :]
-        arguments = (inputs, type(state)(*parts), lengths)
-        outputs, final = torch.func.functional_call(net, dict(zip(names, values, strict=True)), arguments)
-        return outputs, *final
+        def function(*tensors: Tensor, kernel: Any = kernel) -> tuple[Tensor, ...]:
+            rest = iter(tensors[1 + len(call.state) :])
+            weights = [next(rest) if isinstance(part, Tensor) else part for part in call.weights]
+            weights = call.weights._make(weights)._replace(vectors=tuple(rest))
+            state = type(call.state)(*tensors[1 : 1 + len(call.state)])
+            result = kernel(call._replace(inputs=tensors[0], state=state, weights=weights))
+            return result.outputs, *result.state, *(result.states or ())
 
-    leaves = (torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True), *state, *weights)
-    with backend("reference"):
-        assert torch.autograd.gradcheck(function, leaves)
-        assert torch.autograd.gradgradcheck(function, leaves)
+        assert torch.autograd.gradcheck(function, leaves(call))
+        assert torch.autograd.gradgradcheck(function, leaves(call), fast_mode=bool(options))
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -219,10 +229,14 @@ def test_one_step_is_the_loop(kind: type[GatedCell]) -> None:
     cell = kind(3, 4)
     randomise(cell)
     inputs, state = torch.randn(4, 2, 3), cell.initial_state(2)
-    outputs, final = Recurrent(cell)(inputs, state)
+    layer = Recurrent(cell)
+    outputs, final = layer(inputs, state)
+    stepped = state
     for t in range(4):
         state = cell(inputs[t], state)
         torch.testing.assert_close(state[0], outputs[t])
+        out, stepped = layer.step(inputs[t], stepped)
+        torch.testing.assert_close(out, outputs[t])
     for a, b in zip(state, final, strict=True):
         torch.testing.assert_close(a, b)
 

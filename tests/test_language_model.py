@@ -14,6 +14,7 @@ import torch
 
 import ostinato
 from ostinato import LanguageModel
+from ostinato.cells import CELLS
 from ostinato.errors import DataError, MissingExtra, OstinatoError, SettingsError
 from ostinato.tasks.language_model import LanguageModelSettings
 from ostinato.tasks.next_token import mean_loss
@@ -128,9 +129,9 @@ def test_chinese_words_without_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
         fit(corpus, level="word")
 
 
-@pytest.mark.parametrize("cell", ["rnn", "relu-rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_cell(corpus: Path, cell: str) -> None:
-    recurrent_init = "identity" if cell == "relu-rnn" else "orthogonal"
+    recurrent_init = "identity" if cell == "relu-rnn" else None
     model = fit(corpus, cell=cell, recurrent_init=recurrent_init, epochs=2, learning_rate=0.005)
     first, *_, last = [record["loss"] for record in model.history if record["kind"] == "train"]
     assert last < first
@@ -203,7 +204,7 @@ def test_settings_that_do_not_agree() -> None:
         ({"tie_weights": True, "softmax": "adaptive"}, "have no weights to share"),
         ({"label_smoothing": 0.1, "softmax": "sampled"}, "has no smoothed form"),
         ({"recurrent_init": "xaver"}, "recurrent_init = 'xaver': one of xavier"),
-        ({"cell": "lstn"}, "cell = 'lstn'"),
+        ({"cell": "lstn"}, "cell = 'lstn': one of rnn, .* .did you mean lstm"),
         ({"device": "cuda:77"}, None),
     ):
         if reason is not None:

@@ -16,12 +16,26 @@ if TYPE_CHECKING:
     from ostinato.cells import GatedCell as GatedCell
     from ostinato.cells import GRUCell as GRUCell
     from ostinato.cells import HiddenState as HiddenState
+    from ostinato.cells import IndRNNCell as IndRNNCell
+    from ostinato.cells import IRNNCell as IRNNCell
     from ostinato.cells import LSTMCell as LSTMCell
     from ostinato.cells import LSTMState as LSTMState
+    from ostinato.cells import MGUCell as MGUCell
+    from ostinato.cells import PeepholeLSTMCell as PeepholeLSTMCell
     from ostinato.cells import ReLURNNCell as ReLURNNCell
+    from ostinato.cells import ResetFirstGRUCell as ResetFirstGRUCell
     from ostinato.cells import RNNCell as RNNCell
+    from ostinato.cells import SLSTMCell as SLSTMCell
+    from ostinato.cells import SLSTMState as SLSTMState
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.kernels.recurrence import backend as backend
+    from ostinato.layers import GRU as GRU
+    from ostinato.layers import LSTM as LSTM
+    from ostinato.layers import RNN as RNN
+    from ostinato.linear_cells import LinearCell as LinearCell
+    from ostinato.linear_cells import MinGRUCell as MinGRUCell
+    from ostinato.linear_cells import MinLSTMCell as MinLSTMCell
+    from ostinato.linear_cells import RGLRUCell as RGLRUCell
     from ostinato.networks import Bidirectional as Bidirectional
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
@@ -32,10 +46,28 @@ if TYPE_CHECKING:
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
 _PUBLIC = {
     **dict.fromkeys(
-        ("GatedCell", "GRUCell", "HiddenState", "LSTMCell", "LSTMState", "ReLURNNCell", "RNNCell"), "ostinato.cells"
+        (
+            "GatedCell",
+            "GRUCell",
+            "HiddenState",
+            "IndRNNCell",
+            "IRNNCell",
+            "LSTMCell",
+            "LSTMState",
+            "MGUCell",
+            "PeepholeLSTMCell",
+            "ReLURNNCell",
+            "ResetFirstGRUCell",
+            "RNNCell",
+            "SLSTMCell",
+            "SLSTMState",
+        ),
+        "ostinato.cells",
     ),
+    **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
     "OstinatoError": "ostinato.errors",
     "backend": "ostinato.kernels.recurrence",
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
     "LanguageModel": "ostinato.tasks.language_model",

@@ -2,138 +2,14 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
-from ostinato.initialisers import initialise
-from ostinato.kernels.reference import Weights, project, step
-
-
-class HiddenState(NamedTuple):
-    """The state of a cell that carries one vector."""
-
-    hidden: Tensor
-    """h, [batch, hidden]."""
-
-
-class LSTMState(NamedTuple):
-    """The state of an LSTM."""
-
-    hidden: Tensor
-    """h, [batch, hidden]: what the cell shows."""
-    cell: Tensor
-    """c, [batch, hidden]: what it keeps."""
-
-
-class GatedCell(nn.Module):
-    r"""A recurrent cell: x = W_ih·input + b_ih and h = W_hh·hidden + b_hh, then `update(x, h, state)`.
-
-    A subclass states `gates` (the order of the rows of every weight), `State` (a named tuple whose first part is the
-    output) and `update`; it runs wherever a built-in cell does.
-
-    Args:
-        input_size: features of an input.
-        hidden_size: units.
-        bias: whether b_ih and b_hh exist.
-        weight_init: initialiser of W_ih by name (see `ostinato.initialisers`).
-        recurrent_init: initialiser of W_hh by name.
-        forget_bias: value of b_ih at the gate named by `forget_gate`, so that the cell remembers at first
-            (Gers et al. 2000; Jozefowicz et al. 2015, section 5); all other biases start at zero.
-
-    Shapes:
-        weight_ih [gates·hidden, input], weight_hh [gates·hidden, hidden], bias_ih and bias_hh [gates·hidden].
-
-    >>> class MGU(GatedCell):
-    ...     '''Minimal gated unit (Zhou et al. 2016): one gate forgets and updates.'''
-    ...
-    ...     gates, State = ("f", "n"), HiddenState
-    ...
-    ...     @staticmethod
-    ...     def update(x, h, state):
-    ...         f = torch.sigmoid(x.f + h.f)
-    ...         n = torch.tanh(x.n + f * h.n)
-    ...         return HiddenState((1 - f) * state.hidden + f * n)
-    >>> cell = MGU(3, 5)
-    >>> cell(torch.zeros(2, 3), cell.initial_state(2)).hidden.shape
-    torch.Size([2, 5])
-    """
-
-    gates: ClassVar[tuple[str, ...]]
-    State: ClassVar[Any]
-    Gates: ClassVar[Any]
-    Vectors: ClassVar[Any] = None
-    forget_gate: ClassVar[str | None] = None
-    aten: ClassVar[str | None] = None
-    """PyTorch's own loop for the same equations, if it has one."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "gates" in vars(cls):
-            cls.Gates = namedtuple("Gates", cls.gates)
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        weight_init: str = "xavier",
-        recurrent_init: str = "orthogonal",
-        forget_bias: float = 1.0,
-    ) -> None:
-        super().__init__()
-        if input_size < 1 or hidden_size < 1:
-            raise ValueError(f"input_size = {input_size}, hidden_size = {hidden_size}: both must be at least 1")
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.weight_init, self.recurrent_init, self.forget_bias = weight_init, recurrent_init, forget_bias
-        rows = len(self.gates) * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
-        self.bias_hh = nn.Parameter(torch.empty(rows)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the initial weights anew."""
-        initialise(self.weight_ih, self.weight_init, len(self.gates))
-        initialise(self.weight_hh, self.recurrent_init, len(self.gates))
-        with torch.no_grad():
-            for bias in (self.bias_ih, self.bias_hh):
-                if bias is not None:
-                    bias.zero_()
-            if self.bias_ih is not None and self.forget_gate is not None:
-                self.bias_ih.chunk(len(self.gates))[self.gates.index(self.forget_gate)].fill_(self.forget_bias)
-
-    @staticmethod
-    def update(x: Any, h: Any, state: Any) -> Any:
-        """The equations: the state after a step.
-
-        Args:
-            x: pre-activations from the input by gate, [batch, hidden] each.
-            h: pre-activations from the hidden state by gate, [batch, hidden] each.
-            state: before the step.
-        """
-        raise NotImplementedError("a cell states its equations in update(x, h, state)")
-
-    def weights(self) -> Weights:
-        """The parameters, as a time loop takes them."""
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-
-    def initial_state(self, batch_size: int) -> Any:
-        """Zeros, [batch, hidden] for each part of the state, like the weights in type and place."""
-        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
-        return self.State(*(zeros for _ in self.State._fields))
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        """One step: inputs [batch, input], the state before → the state after."""
-        weights = self.weights()
-        return step(type(self), weights, project(weights, inputs), state)
-
-    def extra_repr(self) -> str:
-        """What `repr` shows."""
-        return f"{self.input_size}, {self.hidden_size}, bias={self.bias_ih is not None}"
+from ostinato.gated_cell import GatedCell, HiddenState, Norm, identity
+from ostinato.linear_cells import MinGRUCell, MinLSTMCell, RGLRUCell
 
 
 class RNNCell(GatedCell):
@@ -149,7 +25,7 @@ class RNNCell(GatedCell):
 
 
 class ReLURNNCell(GatedCell):
-    """h' = max(0, x + h); with `recurrent_init="identity"` it is the IRNN      (Le, Jaitly & Hinton 2015)"""
+    """h' = max(0, x + h); as in `torch.nn.RNN`; see `IRNNCell` for how to start it"""
 
     gates, State = ("h",), HiddenState
     aten = "rnn_relu"
@@ -158,6 +34,31 @@ class ReLURNNCell(GatedCell):
     def update(x: Any, h: Any, state: HiddenState) -> HiddenState:  # noqa: ARG004
         """See the class."""
         return HiddenState(torch.relu(x.h + h.h))
+
+
+class IRNNCell(ReLURNNCell):
+    """h' = max(0, x + h), and W_hh starts as the identity: it keeps the state      (Le, Jaitly & Hinton 2015)"""
+
+    own_recurrent_init = "identity"
+
+
+class IndRNNCell(GatedCell):
+    """h' = max(0, x + u ⊙ h): units recur on themselves alone      (Li et al. 2018, eq. 2)
+
+    u starts in U(0, 1), the paper's range [0, 2^(1/T)] for long sequences.
+    """
+
+    gates, State, vectors, recurrent = ("h",), HiddenState, ("u",), False
+
+    @staticmethod
+    def reset_vectors(v: Any) -> None:
+        """U(0, 1)."""
+        v.u.uniform_(0, 1)
+
+    @staticmethod
+    def update(x: Any, h: Any, state: HiddenState, v: Any) -> HiddenState:  # noqa: ARG004
+        """See the class."""
+        return HiddenState(torch.relu(x.h + v.u * state.hidden))
 
 
 class GRUCell(GatedCell):
@@ -178,6 +79,57 @@ class GRUCell(GatedCell):
         return HiddenState((1 - z) * n + z * state.hidden)
 
 
+class ResetFirstGRUCell(GatedCell):
+    """r, z = σ(x + h);  n = tanh(x_n + W_hn·(r ⊙ h) + b_hn);  h' = (1 − z) ⊙ n + z ⊙ h      (Cho et al. 2014, eq. 5-8)
+
+    The reset gate applies before the product, as first published.
+    """
+
+    gates, State, late = ("r", "z", "n"), HiddenState, ("n",)
+
+    @staticmethod
+    def late_input(x: Any, h: Any, state: HiddenState) -> Tensor:
+        """What W_hn reads: r ⊙ h."""
+        return torch.sigmoid(x.r + h.r) * state.hidden
+
+    @staticmethod
+    def update(x: Any, h: Any, state: HiddenState) -> HiddenState:
+        """See the class."""
+        z = torch.sigmoid(x.z + h.z)
+        n = torch.tanh(x.n + h.n)
+        return HiddenState((1 - z) * n + z * state.hidden)
+
+
+class MGUCell(GatedCell):
+    """f = σ(x + h);  n = tanh(x_n + W_hn·(f ⊙ h) + b_hn);  h' = (1 − f) ⊙ h + f ⊙ n      (Zhou et al. 2016, eq. 7)
+
+    The minimal gated unit as published, which forgets before the product: one gate is reset and update at once.
+    """
+
+    gates, State, late = ("f", "n"), HiddenState, ("n",)
+
+    @staticmethod
+    def late_input(x: Any, h: Any, state: HiddenState) -> Tensor:
+        """What W_hn reads: f ⊙ h."""
+        return torch.sigmoid(x.f + h.f) * state.hidden
+
+    @staticmethod
+    def update(x: Any, h: Any, state: HiddenState) -> HiddenState:
+        """See the class."""
+        f = torch.sigmoid(x.f + h.f)
+        n = torch.tanh(x.n + h.n)
+        return HiddenState((1 - f) * state.hidden + f * n)
+
+
+class LSTMState(NamedTuple):
+    """The state of an LSTM."""
+
+    hidden: Tensor
+    """h, [batch, hidden]: what the cell shows."""
+    cell: Tensor
+    """c, [batch, hidden]: what it keeps."""
+
+
 class LSTMCell(GatedCell):
     """i, f, o = σ(x + h);  g = tanh(x_g + h_g);  c' = f ⊙ c + i ⊙ g;  h' = o ⊙ tanh(c')
 
@@ -189,15 +141,88 @@ class LSTMCell(GatedCell):
     aten = "lstm"
 
     @staticmethod
-    def update(x: Any, h: Any, state: LSTMState) -> LSTMState:
+    def update(x: Any, h: Any, state: LSTMState, norm: Norm = identity) -> LSTMState:
         """See the class."""
         i = torch.sigmoid(x.i + h.i)
         f = torch.sigmoid(x.f + h.f)
         g = torch.tanh(x.g + h.g)
         o = torch.sigmoid(x.o + h.o)
         cell = f * state.cell + i * g
-        return LSTMState(o * torch.tanh(cell), cell)
+        return LSTMState(o * torch.tanh(norm(cell)), cell)
 
 
-CELLS: dict[str, type[GatedCell]] = {"rnn": RNNCell, "relu-rnn": ReLURNNCell, "gru": GRUCell, "lstm": LSTMCell}
+class PeepholeLSTMCell(GatedCell):
+    """i, f = σ(x + h + p ⊙ c);  g = tanh(x + h);  c' = f ⊙ c + i ⊙ g;  o = σ(x + h + p ⊙ c');  h' = o ⊙ tanh(c')
+
+    (Gers & Schmidhuber 2000): the gates see the cell, the output gate the new one. p starts at zero.
+    """
+
+    gates, State, vectors = ("i", "f", "g", "o"), LSTMState, ("i", "f", "o")
+    forget_gate = "f"
+
+    @staticmethod
+    def update(x: Any, h: Any, state: LSTMState, v: Any, norm: Norm = identity) -> LSTMState:
+        """See the class."""
+        i = torch.sigmoid(x.i + h.i + v.i * state.cell)
+        f = torch.sigmoid(x.f + h.f + v.f * state.cell)
+        g = torch.tanh(x.g + h.g)
+        cell = f * state.cell + i * g
+        o = torch.sigmoid(x.o + h.o + v.o * cell)
+        return LSTMState(o * torch.tanh(norm(cell)), cell)
+
+
+class SLSTMState(NamedTuple):
+    """The state of an sLSTM."""
+
+    hidden: Tensor
+    """h, [batch, hidden]: what the cell shows."""
+    cell: Tensor
+    """c, [batch, hidden]: what it keeps, in units of e^m."""
+    normaliser: Tensor
+    """n, [batch, hidden]: the weights of what it keeps, in units of e^m; never negative, zero before the first step."""
+    stabiliser: Tensor
+    """m, [batch, hidden]: the logarithm of the unit."""
+
+
+class SLSTMCell(GatedCell):
+    """c' = f ⊙ c + i ⊙ tanh(x_z + h_z);  n' = f ⊙ n + i;  h' = σ(x_o + h_o) ⊙ c' / n'      (Beck et al. 2024, eq. 8-17)
+
+    with i = exp(x_i + h_i − m'), f = exp(log σ(x_f + h_f) + m − m') and m' = max(log σ(x_f + h_f) + m, x_i + h_i): no
+    exponential overflows, and h' does not depend on m. Of the paper's two forget gates this is the sigmoid; its W_hh is
+    of one head.
+    """
+
+    gates, State = ("i", "f", "z", "o"), SLSTMState
+    scaled = ("cell", "normaliser", "stabiliser")
+    forget_gate = "f"
+
+    @staticmethod
+    def update(x: Any, h: Any, state: SLSTMState) -> SLSTMState:
+        """See the class."""
+        log_i = x.i + h.i
+        # a state of zeros has no unit yet; with that of its first input n' is 1, not what may underflow to 0
+        m = torch.where(state.normaliser == 0, log_i, state.stabiliser)
+        log_f = functional.logsigmoid(x.f + h.f) + m
+        stabiliser = torch.maximum(log_f, log_i)
+        i, f = torch.exp(log_i - stabiliser), torch.exp(log_f - stabiliser)
+        cell = f * state.cell + i * torch.tanh(x.z + h.z)
+        normaliser = f * state.normaliser + i
+        return SLSTMState(torch.sigmoid(x.o + h.o) * cell / normaliser, cell, normaliser, stabiliser)
+
+
+CELLS: dict[str, type[GatedCell]] = {
+    "rnn": RNNCell,
+    "relu-rnn": ReLURNNCell,
+    "irnn": IRNNCell,
+    "indrnn": IndRNNCell,
+    "gru": GRUCell,
+    "reset-first-gru": ResetFirstGRUCell,
+    "mgu": MGUCell,
+    "lstm": LSTMCell,
+    "peephole-lstm": PeepholeLSTMCell,
+    "slstm": SLSTMCell,
+    "min-gru": MinGRUCell,
+    "min-lstm": MinLSTMCell,
+    "rg-lru": RGLRUCell,
+}
 """The cells by the name that a setting takes."""

@@ -1,4 +1,4 @@
-"""Networks of cells: over time, in both directions, in depth. Each is called alike and can be a part of another."""
+"""Networks of cells: in both directions, in depth. Each is called like `Recurrent` and can be a part of another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ostinato.cells import GatedCell
-from ostinato.kernels.recurrence import recurrence
-from ostinato.kernels.reference import LayerCall
+from ostinato.gated_cell import GatedCell
+from ostinato.recurrent import Recurrent, check_inputs, sequence_ends
 
 
 class BidirectionalState(NamedTuple):
@@ -59,64 +58,13 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             weight.copy_(weights[name])
 
 
-def check_inputs(inputs: Tensor, size: int, lengths: Tensor | None) -> None:
-    """Refuse what would broadcast or read beyond.
-
-    Raises:
-        ValueError: with the shape found and the shape wanted.
-    """
-    if inputs.dim() != 3 or inputs.shape[2] != size:
-        raise ValueError(f"inputs: expected [time, batch, {size}], found {list(inputs.shape)}")
-    if len(inputs) == 0:
-        raise ValueError(f"inputs: expected at least one step, found {list(inputs.shape)}")
-    if lengths is not None:
-        if lengths.shape != inputs.shape[1:2]:
-            raise ValueError(f"lengths: expected [{inputs.shape[1]}], found {list(lengths.shape)}")
-        if lengths.numel() and (lengths.min() < 0 or lengths.max() > len(inputs)):
-            found = f"{int(lengths.min())} to {int(lengths.max())}"
-            raise ValueError(f"lengths: expected values from 0 to {len(inputs)}, found {found}")
-
-
-class Recurrent(nn.Module):
-    """A cell run over time.
-
-    Args:
-        cell: what runs.
-        reverse: from the last step to the first.
-
-    Shapes:
-        inputs [time, batch, input] → outputs [time, batch, hidden], and the cell's state, [batch, hidden] each.
-
-    >>> from ostinato.cells import GRUCell
-    >>> outputs, state = Recurrent(GRUCell(3, 5))(torch.zeros(7, 2, 3), lengths=torch.tensor([7, 4]))
-    >>> outputs.shape, state.hidden.shape, outputs[4:, 1].abs().sum().item()
-    (torch.Size([7, 2, 5]), torch.Size([2, 5]), 0.0)
-    """
-
-    def __init__(self, cell: GatedCell, reverse: bool = False) -> None:
-        super().__init__()
-        self.cell, self.reverse = cell, reverse
-        self.input_size, self.output_size = cell.input_size, cell.hidden_size
-
-    def initial_state(self, batch_size: int) -> Any:
-        """The cell's zeros."""
-        return self.cell.initial_state(batch_size)
-
-    def forward(self, inputs: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Run; see `ostinato.kernels.reference.LayerCall`."""
-        check_inputs(inputs, self.input_size, lengths)
-        if state is None:
-            state = self.initial_state(inputs.shape[1])
-        wanted = (inputs.shape[1], self.output_size)
-        for name, part in zip(state._fields, state, strict=True):
-            if part.shape != wanted:
-                raise ValueError(f"state.{name}: expected {list(wanted)}, found {list(part.shape)}")
-        call = LayerCall(type(self.cell), self.cell.weights(), inputs, state, lengths, self.reverse)
-        return recurrence(call)[:2]
-
-
 class Bidirectional(nn.Module):
     """Two cells, one in each direction, side by side (Schuster & Paliwal 1997).
+
+    Args:
+        forward_cell: what runs from the first step to the last.
+        backward_cell: what runs from the last step to the first.
+        options: of both layers, see `Recurrent`.
 
     Shapes:
         inputs [time, batch, input] → outputs [time, batch, forward + backward hidden].
@@ -127,13 +75,13 @@ class Bidirectional(nn.Module):
     (torch.Size([7, 2, 9]), torch.Size([2, 4]))
     """
 
-    def __init__(self, forward_cell: GatedCell, backward_cell: GatedCell) -> None:
+    def __init__(self, forward_cell: GatedCell, backward_cell: GatedCell, **options: Any) -> None:
         super().__init__()
         if forward_cell.input_size != backward_cell.input_size:
             sizes = f"{forward_cell.input_size} and {backward_cell.input_size}"
             raise ValueError(f"both directions read the same inputs: expected one input_size, found {sizes}")
-        self.forward_layer = Recurrent(forward_cell)
-        self.backward_layer = Recurrent(backward_cell, reverse=True)
+        self.forward_layer = Recurrent(forward_cell, **options)
+        self.backward_layer = Recurrent(backward_cell, reverse=True, **options)
         self.input_size = forward_cell.input_size
         self.output_size = forward_cell.hidden_size + backward_cell.hidden_size
 
@@ -144,14 +92,32 @@ class Bidirectional(nn.Module):
         )
 
     def forward(
-        self, inputs: Tensor, state: BidirectionalState | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, BidirectionalState]:
-        """Run both directions; each stops, or starts, at its row's own end."""
-        check_inputs(inputs, self.input_size, lengths)
+        self,
+        inputs: Tensor,
+        state: BidirectionalState | None = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+        every: bool = False,
+    ) -> tuple[Any, ...]:
+        """Run both directions; each stops, or starts, at its row's own end. See `Recurrent.forward`.
+
+        A reset says that another sequence begins at the step: backwards, that is where the one before it ends.
+        """
+        check_inputs(inputs, self.input_size, lengths, resets)
         state = state or self.initial_state(inputs.shape[1])
-        ahead, forward = self.forward_layer(inputs, state.forward, lengths)
-        back, backward = self.backward_layer(inputs, state.backward, lengths)
-        return torch.cat([ahead, back], dim=-1), BidirectionalState(forward, backward)
+        ends = sequence_ends(resets, lengths)
+        ahead = self.forward_layer(inputs, state.forward, lengths, resets, every)
+        back = self.backward_layer(inputs, state.backward, lengths, ends, every)
+        outputs = torch.cat([ahead[0], back[0]], dim=-1)
+        return outputs, *(BidirectionalState(*both) for both in zip(ahead[1:], back[1:], strict=True))
+
+    def step(self, *_: Any) -> tuple[Tensor, Any]:
+        """There is none.
+
+        Raises:
+            TypeError: always, and it says why.
+        """
+        raise TypeError("a bidirectional layer has no single step: its first output waits for the last input")
 
 
 class Deep(nn.Module):
@@ -186,12 +152,27 @@ class Deep(nn.Module):
         return tuple(layer.initial_state(batch_size) for layer in self.layers)  # pyright: ignore[reportCallIssue]
 
     def forward(
-        self, inputs: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Any, ...]]:
-        """Run the layers in turn."""
+        self,
+        inputs: Tensor,
+        state: Any = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+        every: bool = False,
+    ) -> tuple[Any, ...]:
+        """Run the layers in turn; see `Recurrent.forward`. States are a tuple, an entry a layer."""
         state = state or self.initial_state(inputs.shape[1])
+        found = []
+        for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
+            inputs, *after = layer(self.dropout(inputs) if index else inputs, before, lengths, resets, every)
+            found.append(after)
+        return inputs, *zip(*found, strict=True)
+
+    def step(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, tuple[Any, ...]]:
+        """One step of each layer; see `Recurrent.step`."""
+        state = state or self.initial_state(inputs.shape[0])
         final = []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
-            inputs, after = layer(self.dropout(inputs) if index else inputs, before, lengths)
+            advance: Any = layer.step
+            inputs, after = advance(self.dropout(inputs) if index else inputs, before)
             final.append(after)
         return inputs, tuple(final)

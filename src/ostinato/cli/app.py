@@ -16,6 +16,7 @@ COMMANDS = {
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
+    "bench": ("ostinato.cli.bench", "Time the layers beside the best peers."),
     "doctor": ("ostinato.cli.doctor", "What this machine has, and which backend serves."),
 }
 

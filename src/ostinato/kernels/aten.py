@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch._C._functorch import maybe_current_level
 
-from ostinato.kernels.reference import LayerCall, LayerResult
+from ostinato.kernels.call import LayerCall, LayerResult
 
 
 def serves(call: LayerCall) -> str | None:
@@ -12,6 +13,10 @@ def serves(call: LayerCall) -> str | None:
     weights = call.weights
     if fused_name(call.cell) is None:
         return f"PyTorch has no fused {call.cell.__name__}"
+    if in_transform():
+        return "PyTorch's loop takes no part in a transform of torch.func"
+    if call.low_memory and torch.is_grad_enabled():
+        return "PyTorch's loop keeps what every step made"
     if call.lengths is not None:
         return "PyTorch's loop takes ragged lengths only as packed sequences"
     if call.resets is not None:
@@ -21,12 +26,19 @@ def serves(call: LayerCall) -> str | None:
     if call.every and len(call.state) > 1:
         return "PyTorch's loop keeps the hidden state of every step, not the whole state"
     if any(part is not None for part in (weights.norm_ih, weights.norm_hh, weights.norm_state)):
-        return "PyTorch's loop has no layer normalisation"
+        return "PyTorch's loop has no normalisation"
+    if call.hidden_mask is not None:
+        return "PyTorch's loop has no dropout of the hidden state"
     if weights.weight_hr is not None and fused_name(call.cell) != "lstm":
         return "PyTorch projects the hidden state of an LSTM only"
     if (weights.bias_ih is None) != (weights.bias_hh is None):
         return "PyTorch's loop wants both biases or none"
     return None
+
+
+def in_transform() -> bool:
+    """Whether a transform of torch.func (vmap, jacrev, jvp) is at work, in which plain operations alone take part."""
+    return not torch.compiler.is_compiling() and maybe_current_level() is not None
 
 
 def fused_name(cell_type: type) -> str | None:

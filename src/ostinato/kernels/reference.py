@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-class CellLike(Protocol):
-    """What a time loop needs to know of a cell: its equations, not its weights."""
-
-    Gates: ClassVar[Any]
-    Vectors: ClassVar[Any]
-    State: ClassVar[Any]
-    update: Any
+from ostinato.kernels.call import CellLike, LayerCall, LayerResult, Weights
 
 
-class Weights(NamedTuple):
-    """The parameters of one layer; what a layer lacks is None."""
+class Product(NamedTuple):
+    """One product of a step: W·h, normalised if there is a gain, + bias."""
 
-    weight_ih: Tensor
-    """[gates·hidden, input]."""
-    weight_hh: Tensor | None = None
-    """[gates·hidden, hidden], or [gates·hidden, projection]; None for a cell without a recurrent product."""
-    bias_ih: Tensor | None = None
-    """[gates·hidden]."""
-    bias_hh: Tensor | None = None
-    """[gates·hidden]."""
-    vectors: tuple[Tensor, ...] = ()
-    """[hidden] each: the cell's parameters by unit, in the order of its `vectors`."""
-    weight_hr: Tensor | None = None
-    """[projection, hidden]: the hidden state is W_hr·h (Sak et al. 2014)."""
-    norm_ih: Tensor | None = None
-    """[gates·hidden]: the gain of layer normalisation of W_ih·x (Ba et al. 2016, eq. 20); None: not normalised."""
-    norm_hh: Tensor | None = None
-    """[gates·hidden]: the gain of layer normalisation of W_hh·h."""
-    norm_state: Tensor | None = None
-    """[2, hidden]: gain and shift of layer normalisation at the cell's own place for it (eq. 22)."""
+    weight: Tensor
+    bias: Tensor | None = None
+    gain: Tensor | None = None
 
 
-class LayerCall(NamedTuple):
-    """One layer's work, as a backend gets it."""
-
-    cell: type[CellLike]
-    weights: Weights
-    inputs: Tensor
-    """[time, batch, input]."""
-    state: Any
-    """The cell's `State`, each part [batch, hidden]."""
-    lengths: Tensor | None = None
-    """int64 [batch]: steps that count in each row; all of them if None."""
-    reverse: bool = False
-    """From the last step that counts to the first."""
-    resets: Tensor | None = None
-    """bool [time, batch]: where the state is zero before the step."""
-    zoneout: tuple[Tensor | None, ...] | None = None
-    """By part of the state, how much of the old value stays, [time, batch, hidden] in 0 to 1 (Krueger et al. 2017)."""
-    every: bool = False
-    """Whether the full state of every step is wanted."""
-    low_memory: bool = False
-    """Whether to recompute in the backward pass what need not be kept."""
+Normalise = Callable[[Tensor, Tensor, str], Tensor]
+"""(values, gain, place) → normalised values; the place tells the statistics of batch normalisation apart."""
 
 
-class LayerResult(NamedTuple):
-    """What a backend returns."""
-
-    outputs: Tensor
-    """[time, batch, hidden], zero beyond a row's length."""
-    state: Any
-    """After each row's last step."""
-    states: Any = None
-    """If asked for, the state after every step, each part [time, batch, hidden], zero beyond a row's length."""
-
-
-def layer_norm(values: Tensor, gain: Tensor) -> Tensor:
+def layer_norm(values: Tensor, gain: Tensor, _place: str = "") -> Tensor:
     """(v − mean) / √(variance + 10⁻⁵) · gain over the last axis (Ba et al. 2016)."""
     return functional.layer_norm(values, gain.shape, gain, eps=1e-5)
 
@@ -85,33 +34,68 @@ def split_gates(cell: type[CellLike], preactivation: Tensor) -> Any:
     return cell.Gates(*preactivation.chunk(len(cell.Gates._fields), dim=-1))
 
 
-def project(weights: Weights, inputs: Tensor) -> Tensor:
+def multiply(product: Product, values: Tensor, place: str, normalise: Normalise = layer_norm) -> Tensor:
+    """A product of values, [..., rows]."""
+    if product.gain is None:
+        return functional.linear(values, product.weight, product.bias)
+    normal = normalise(functional.linear(values, product.weight), product.gain, place)
+    return normal if product.bias is None else normal + product.bias
+
+
+def project(weights: Weights, inputs: Tensor, normalise: Normalise = layer_norm) -> Tensor:
     """W_ih·x + b_ih, [..., gates·hidden]."""
-    if weights.norm_ih is None:
-        return functional.linear(inputs, weights.weight_ih, weights.bias_ih)
-    projected = layer_norm(functional.linear(inputs, weights.weight_ih), weights.norm_ih)
-    return projected if weights.bias_ih is None else projected + weights.bias_ih
+    return multiply(Product(weights.weight_ih, weights.bias_ih, weights.norm_ih), inputs, "ih", normalise)
 
 
-def step(cell: type[CellLike], weights: Weights, projected: Tensor, state: Any) -> Any:
-    """One step from the projected input W_ih·x + b_ih, [batch, gates·hidden]."""
-    recurrent: Any = ()
-    if weights.weight_hh is not None:
-        recurrent = functional.linear(
-            state[0], weights.weight_hh, None if weights.norm_hh is not None else weights.bias_hh
-        )
-        if weights.norm_hh is not None:
-            recurrent = layer_norm(recurrent, weights.norm_hh)
-            recurrent = recurrent if weights.bias_hh is None else recurrent + weights.bias_hh
-        recurrent = split_gates(cell, recurrent.to(projected.dtype))
-    arguments = [split_gates(cell, projected), recurrent, state]
+def recurrent_products(cell: type[CellLike], weights: Weights) -> dict[str, Product]:
+    """The products of a step by place: `hh` of the hidden state, `late` of the cell's `late_input`."""
+    if weights.weight_hh is None:
+        return {}
+    parts = (weights.weight_hh, weights.bias_hh, weights.norm_hh)
+    if not cell.late:
+        return {"hh": Product(*parts)}
+    gates = len(cell.Gates._fields)
+    rows = [len(parts[0]) // gates * count for count in (gates - len(cell.late), len(cell.late))]
+    early, late = zip(*((None, None) if part is None else part.split(rows) for part in parts), strict=True)
+    # a cell whose gates are all late has no product of the hidden state itself
+    return ({"hh": Product(*early)} if rows[0] else {}) | {"late": Product(*late)}
+
+
+def step(
+    cell: type[CellLike],
+    weights: Weights,
+    projected: Tensor,
+    state: Any,
+    mask: Tensor | None = None,
+    normalise: Normalise = layer_norm,
+    products: dict[str, Product] | None = None,
+) -> Any:
+    """One step from the projected input W_ih·x + b_ih, [batch, gates·hidden].
+
+    Args:
+        cell: its equations.
+        weights: its parameters.
+        projected: from `project`.
+        state: before the step.
+        mask: see `LayerCall.hidden_mask`.
+        normalise: by what, where the weights have gains.
+        products: from `recurrent_products`, for a loop that splits the weights once.
+    """
+    x = split_gates(cell, projected)
+    h: list[Any] = []
+    for place, product in (recurrent_products(cell, weights) if products is None else products).items():
+        known = cell.Gates(*h, *[None] * (len(x) - len(h)))
+        hidden = state[0] if place == "hh" else cell.late_input(x, known, state)
+        values = multiply(product, hidden if mask is None else hidden * mask, place, normalise)
+        h += values.to(projected.dtype).split(x[0].shape[-1], dim=-1)
+    arguments = [x, cell.Gates(*h) if h else (), state]
     if weights.vectors:
         arguments.append(cell.Vectors(*weights.vectors))
-    if weights.norm_state is not None:
-        gain, shift = weights.norm_state
-        state = cell.update(*arguments, norm=lambda values: layer_norm(values, gain) + shift)
-    else:
+    if weights.norm_state is None:
         state = cell.update(*arguments)
+    else:
+        gain, shift = weights.norm_state
+        state = cell.update(*arguments, norm=lambda values: normalise(values, gain, "state") + shift)
     if weights.weight_hr is not None:
         state = state._replace(**{state._fields[0]: functional.linear(state[0], weights.weight_hr)})
     return state
@@ -122,19 +106,26 @@ def run(call: LayerCall) -> LayerResult:
 
     A row's state stops at its length and its outputs beyond are zero; a reversed row starts at its own end.
     """
-    inputs, state, kind = call.inputs, call.state, type(call.state)
-    steps, zero = len(inputs), inputs.new_zeros(())
+    cell, weights, inputs, state, kind = call.cell, call.weights, call.inputs, call.state, type(call.state)
+    steps, carried = len(inputs), call.state[0].dtype
     live = None if call.lengths is None else live_steps(call.lengths, steps, inputs.device)
     if live is not None:  # padding may hold NaN, and 0 · NaN would come back through the weights' gradient
-        inputs = torch.where(live, inputs, zero)
-    projected = project(call.weights, inputs).to(state[0].dtype)
+        inputs = torch.where(live, inputs, inputs.new_zeros(()))
+    products, normalise = recurrent_products(cell, weights), layer_norm
+    # unbind, whose gradient is put together once; that of an index would fill a tensor of all steps at each
+    projected = () if call.batch_norm is not None else project(weights, inputs).to(carried).unbind()
     history: list[Any] = []
     for t in reversed(range(steps)) if call.reverse else range(steps):
         before = state
         if call.resets is not None:
             keep = ~call.resets[t].unsqueeze(1)
             before = kind(*(torch.where(keep, part, part.new_zeros(())) for part in state))
-        new = step(call.cell, call.weights, projected[t], before)
+        if call.batch_norm is None:
+            x = projected[t]
+        else:  # each step has statistics of its own
+            normalise = call.batch_norm.at(len(history), None if live is None else live[t])
+            x = project(weights, inputs[t], normalise).to(carried)
+        new = step(cell, weights, x, before, call.hidden_mask, normalise, products)
         if call.zoneout is not None:
             new = kind(
                 *(
@@ -157,8 +148,3 @@ def run(call: LayerCall) -> LayerResult:
 def live_steps(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
     """[time, batch, 1], whether the row has not ended."""
     return torch.arange(steps, device=device)[:, None, None] < lengths.to(device)[None, :, None]
-
-
-def serves(call: LayerCall) -> str | None:  # noqa: ARG001
-    """The reference serves every call."""
-    return None

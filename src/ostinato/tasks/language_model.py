@@ -15,6 +15,7 @@ from torch import nn
 from ostinato.cells import CELLS
 from ostinato.codecs.text import TextSettings
 from ostinato.data import TextReader
+from ostinato.errors import nearest
 from ostinato.heads import make_head
 from ostinato.initialisers import INITIALISERS
 from ostinato.networks import Deep, Recurrent
@@ -30,7 +31,7 @@ from ostinato.training.windows import Windows
 class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
     """All that can be set about a language model."""
 
-    cell: Literal["rnn", "relu-rnn", "gru", "lstm"] = Field("lstm", description="the equations of a layer")
+    cell: str = Field("lstm", description=f"the equations of a layer: {', '.join(CELLS)}")
     hidden_size: int = Field(256, ge=1, description="units of a layer")
     num_layers: int = Field(2, ge=1, description="layers upon each other")
     embedding_size: int | None = Field(
@@ -41,7 +42,9 @@ class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
     output_dropout: float | None = Field(None, ge=0, lt=1, description="after the last layer [default: dropout]")
     tie_weights: bool = Field(False, description="the output layer shares the embedding's weights")
     weight_init: str = Field("xavier", description=f"of input weights: {', '.join(INITIALISERS)}")
-    recurrent_init: str = Field("orthogonal", description="of recurrent weights, by the same names")
+    recurrent_init: str | None = Field(
+        None, description="of recurrent weights, by the same names [default: the cell's own, orthogonal for most]"
+    )
     forget_bias: float = Field(1.0, description="initial bias of an LSTM's forget gate")
     softmax: Literal["full", "adaptive", "sampled"] = Field("full", description="softmax that training descends")
     num_samples: int = Field(1024, ge=1, description="sampled softmax: negatives a step")
@@ -49,9 +52,10 @@ class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> LanguageModelSettings:
-        for name in ("weight_init", "recurrent_init"):
-            if getattr(self, name) not in INITIALISERS:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: one of {', '.join(INITIALISERS)}")
+        for name, known in (("cell", CELLS), ("weight_init", INITIALISERS), ("recurrent_init", [None, *INITIALISERS])):
+            if (found := getattr(self, name)) not in known:
+                names = [each for each in known if each]
+                raise ValueError(f"{name} = {found!r}: one of {', '.join(names)}{nearest(str(found), names)}")
         if self.softmax == "adaptive" and self.tie_weights:
             raise ValueError(
                 "tie_weights: the clusters of softmax = adaptive have no weights to share; use full or sampled"

@@ -1,0 +1,1 @@
+"""Our layers beside the best peers: the same numbers through each, checked to agree, timed in turn."""

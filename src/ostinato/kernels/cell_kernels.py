@@ -1,0 +1,158 @@
+"""A cell's compiled kernel: one of the native module's, or one that a compiler here makes of its equations."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ostinato.errors import BackendUnavailable, SettingsError, nearest
+from ostinato.files import write_bytes
+
+SOURCES = Path(__file__).parent / "native"
+
+
+class Kernel(NamedTuple):
+    """A cell's two functions, by address, and what their caller must know."""
+
+    name: str
+    address: int
+    isa: str
+    gates: int
+    states: int
+    saved: int
+    vectors: int
+    recurrent: bool
+    split: bool
+    """Whether the two parts of a pre-activation have gradients of their own."""
+
+
+@cache
+def native_module() -> Any:
+    """The native module, or None where the package was installed without a compiler."""
+    try:
+        return import_module("ostinato.kernels._native")
+    except ImportError:
+        return None
+
+
+@cache
+def instruction_set() -> str:
+    """The one that is used: the widest here, or that of the environment variable OSTINATO_ISA.
+
+    Raises:
+        SettingsError: if this machine has none of that name.
+    """
+    found: list[str] = native_module().instruction_sets()
+    wanted = os.environ.get("OSTINATO_ISA") or found[0]
+    if wanted not in found:
+        raise SettingsError(f"OSTINATO_ISA = {wanted!r}: this machine runs {', '.join(found)}{nearest(wanted, found)}")
+    return wanted
+
+
+def why_no_kernel(cell: type) -> str | None:
+    """None, or why no kernel can be made of a cell's equations, whatever the machine."""
+    kind: Any = cell
+    if kind.late:
+        return f"a product of {kind.__name__} waits for one of its gates"
+    if len(kind.State._fields) > 4:
+        return f"{kind.__name__} has {len(kind.State._fields)} parts of state, a kernel takes 4"
+    return None
+
+
+_kernels: dict[type, Kernel | str] = {}
+
+
+def kernel_of(cell: type) -> Kernel | str:
+    """A cell type's kernel, made the first time; or why there is none."""
+    if cell not in _kernels:
+        try:
+            _kernels[cell] = _find(cell)
+        except BackendUnavailable as error:
+            _kernels[cell] = str(error)
+    return _kernels[cell]
+
+
+def _find(cell: type) -> Kernel | str:
+    native = native_module()
+    if native is None:
+        return "the native module was not built: there was no C++ compiler when ostinato was installed"
+    if (reason := why_no_kernel(cell)) is not None:
+        return reason
+    isa = instruction_set()
+    address = native.built_in(isa, _built_in_name(cell)) or _compiled(cell, isa)
+    return Kernel(cell.__name__, address, isa, *native.facts(address))
+
+
+def _built_in_name(cell: type) -> str:
+    """The cell of ours whose equations a type has: its own class or the nearest above that changed nothing since."""
+    for parent in cell.__mro__:
+        if any(name in vars(parent) for name in ("update", "coefficients", "gates", "State", "vectors", "recurrent")):
+            return parent.__name__ if parent.__module__.startswith("ostinato.") else ""
+    return ""
+
+
+def _compiled(cell: type, isa: str) -> int:
+    """Address of a kernel made here of a cell's equations; the library that holds it is kept for the next process."""
+    from ostinato.kernels.emit import emit
+
+    code = emit(cell)
+    native = native_module()
+    address: int = native.of_equations(isa, code.fingerprint)
+    if address:
+        return address
+    library = _cache() / f"{cell.__name__}-{code.fingerprint}-{isa}-{native.VERSION}.so"
+    if not library.exists():
+        _compile(code, native.flags(isa).split(), library)
+    entry = ctypes.CDLL(str(library)).ostinato_cell
+    entry.restype = ctypes.c_void_p
+    return int(entry())
+
+
+def _compile(code: Any, flags: list[str], library: Path) -> None:
+    compiler = next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise BackendUnavailable(
+            "its equations are your own, and there is no C++ compiler here to make a kernel of them"
+        )
+    text = (
+        f'#include "pointwise.hpp"\nnamespace {{\n{code.functions}\nconst Cell CELL = {code.entry};\n}}\n'
+        'extern "C" const void* ostinato_cell() { return &CELL; }\n'
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "cell.so"
+        command = [
+            compiler,
+            "-x",
+            "c++",
+            "-std=c++17",
+            "-fPIC",
+            "-shared",
+            *flags,
+            f"-I{SOURCES}",
+            "-",
+            "-o",
+            str(made),
+        ]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+            raise BackendUnavailable(f"{compiler} could not compile its kernel: {first}")
+        write_bytes(library, made.read_bytes())
+
+
+def _cache() -> Path:
+    base = os.environ.get("OSTINATO_CACHE")
+    if not base:
+        home = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+        base = str(Path(os.environ.get("XDG_CACHE_HOME") or home) / "ostinato")
+    folder = Path(base) / "kernels"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

@@ -1,0 +1,255 @@
+// The time loop: project a few steps' inputs at once, then step by step multiply, update, keep.
+#pragma once
+#include "plan.hpp"
+
+namespace {
+
+constexpr int TILE_ROWS = 8;
+constexpr int64_t PROJECTED_BYTES = 1 << 19;  // of projected inputs at a time: they stay in the cache until used
+
+template <class Num>
+struct Forward {
+  using T = typename Num::Real;
+  using Operand = typename Num::Operand;
+  static constexpr int W = Vec<T>::lanes;
+  static constexpr bool narrow = Num::depth > 1;
+
+  Arena arena;
+  Plan<Num> plan;
+  const int64_t chunk;  // steps
+  const int64_t width;  // of a row of pre-activations
+  Gates<Num> ih, hh;
+  T *projected, *carried[MAX_STATES], *raw[MAX_STATES];
+  Operand *narrow_inputs, *narrow_hidden[2];
+  // by thread: addresses of rows, and a tile of pre-activations
+  const Operand** operands;
+  T** targets;
+  const T** rows_x;
+  const T** rows_before;
+  T** rows_after;
+  T** rows_saved;
+  T* tiles;
+  int64_t tile_size, many;
+
+  Forward(const Layer& l, const Cell& c, int threads, char* base)
+      : arena{base}, plan(l, c, threads, arena), chunk(steps_at_once(l, c, plan)), width(plan.blocks * c.gates * W),
+        ih(l.input_size, plan, arena), hh(plan.H, plan, arena) {
+    const int64_t B = plan.B;
+    projected = arena.take<T>(chunk * B * width);
+    for (int p = 0; p < c.states; ++p) {
+      carried[p] = l.history[p] ? nullptr : arena.take<T>(B * plan.padded);
+      raw[p] = l.zoneout[0] || l.zoneout[1] ? arena.take<T>(B * plan.padded) : nullptr;
+    }
+    narrow_inputs = narrow ? arena.take<Operand>(chunk * B * ih.lanes_deep * Num::depth) : nullptr;
+    for (auto& hidden : narrow_hidden)
+      hidden = narrow ? arena.take<Operand>(B * hh.lanes_deep * Num::depth) : nullptr;
+    many = chunk * B;
+    operands = arena.take<const Operand*>(many * threads);
+    targets = arena.take<T*>(many * threads);
+    rows_x = arena.take<const T*>(B * threads);
+    rows_before = arena.take<const T*>(B * threads * c.states);
+    rows_after = arena.take<T*>(B * threads * c.states);
+    rows_saved = arena.take<T*>(B * threads);
+    tile_size = TILE_ROWS * W * (c.gates > MAX_COLUMNS ? c.gates : MAX_COLUMNS);
+    tiles = arena.take<T>(tile_size * threads);
+  }
+
+  static int64_t steps_at_once(const Layer& l, const Cell& c, const Plan<Num>& plan) {
+    const int64_t row = plan.blocks * c.gates * W * int64_t(sizeof(T));
+    const int64_t steps = PROJECTED_BYTES * plan.threads / (row * plan.B);
+    return steps < 1 ? 1 : steps < l.steps ? steps : l.steps;
+  }
+
+  bool zoned() const { return plan.layer.zoneout[0] || plan.layer.zoneout[1]; }
+  int64_t saved_row() const { return (plan.cell.saved + (zoned() ? plan.cell.states : 0)) * plan.padded; }
+
+  void run(Team& team, int thread) const {
+    const Layer& l = plan.layer;
+    const Cell& c = plan.cell;
+    if (thread == 0) plan.prepare();
+    const Range packing = Range{0, plan.blocks}.part(thread, plan.threads);
+    const Range mine = plan.my_blocks(thread);
+    // panels begin where a thread's blocks begin, so each thread packs what fits its own
+    const Range blocks = plan.by_units ? mine : whole_panels(packing);
+    ih.pack(static_cast<const T*>(l.weight_ih), static_cast<const T*>(l.bias_ih), blocks);
+    if (c.recurrent) hh.pack(static_cast<const T*>(l.weight_hh), static_cast<const T*>(l.bias_hh), blocks);
+    if (!team.meet()) return;
+    for (int64_t i = plan.first_row(thread); i < plan.B; i += plan.row_step()) start_row(plan.order[i], i, mine);
+    if (plan.by_units && !team.meet()) return;
+    for (int64_t s = 0; s < l.steps; s += chunk) {
+      const int64_t end = s + chunk < l.steps ? s + chunk : l.steps;
+      project(s, end, thread, mine);
+      for (int64_t step = s; step < end; ++step)
+        if (!advance(step, step - s, team, thread, mine)) return;
+    }
+    if (!team.meet()) return;
+    finish(thread);
+  }
+
+ private:
+  Range whole_panels(Range blocks) const {
+    const int64_t step = Gates<Num>::group(plan.G);
+    const auto even = [&](int64_t b) { return b >= plan.blocks ? plan.blocks : b / step * step; };
+    return {even(blocks.begin), even(blocks.end)};
+  }
+
+  // Where row i starts: its part of what is carried in place, and of the narrow operand.
+  void start_row(int64_t b, int64_t i, Range mine) const {
+    const Layer& l = plan.layer;
+    const int64_t from = mine.begin * W, to = mine.end * W < plan.H ? mine.end * W : plan.H;
+    for (int p = 0; p < plan.cell.states; ++p)
+      if (carried[p])
+        std::memcpy(carried[p] + i * plan.padded + from, static_cast<const T*>(l.initial[p]) + b * plan.H + from,
+                    sizeof(T) * (to - from));
+    if (narrow && plan.cell.recurrent)
+      for (auto* hidden : narrow_hidden) {
+        Operand* row = hidden + i * hh.lanes_deep * Num::depth;
+        for (int64_t u = plan.H; u < hh.lanes_deep * Num::depth; ++u) row[u] = 0;
+      }
+  }
+
+  void project(int64_t begin, int64_t end, int thread, Range mine) const {
+    const Layer& l = plan.layer;
+    const Operand** a = operands + thread * many;
+    T** c = targets + thread * many;
+    int64_t n = 0;
+    for (int64_t s = begin; s < end; ++s) {
+      const int64_t t = plan.time(s);
+      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++n) {
+        const T* row = static_cast<const T*>(l.inputs) + (t * plan.B + plan.order[i]) * plan.I;
+        const int64_t local = (s - begin) * plan.B + i;
+        if constexpr (narrow) {
+          // threads that share units each make the whole row: what they write is the same
+          Operand* to = narrow_inputs + local * ih.lanes_deep * Num::depth;
+          narrow_row<Num>(row, plan.I, to, ih.lanes_deep * Num::depth);
+          a[n] = to;
+        } else {
+          a[n] = row;
+        }
+        c[n] = projected + local * width;
+      }
+    }
+    const int64_t step = Gates<Num>::group(plan.G);
+    T* shifted[TILE_ROWS];
+    for (int64_t b = mine.begin; b < mine.end; b += step) {
+      const int64_t count = b + step < mine.end ? step : mine.end - b;
+      const int rows = max_rows(panel(plan.G * count));
+      for (int64_t done = 0; done < n; done += rows) {
+        const int some = int(n - done < rows ? n - done : rows);
+        for (int m = 0; m < some; ++m) shifted[m] = c[done + m] + b * plan.G * W;
+        ih.multiply_rows(a + done, some, b, count, shifted, true);
+      }
+    }
+  }
+
+  bool advance(int64_t s, int64_t local, Team& team, int thread, Range mine) const {
+    const Layer& l = plan.layer;
+    const Cell& c = plan.cell;
+    const int64_t t = plan.time(s), B = plan.B, H = plan.H;
+    const Operand** a = operands + thread * many;
+    const T** x = rows_x + thread * B;
+    T** saved = rows_saved + thread * B;
+    const T** before[MAX_STATES];
+    T** after[MAX_STATES];
+    for (int p = 0; p < c.states; ++p) {
+      before[p] = rows_before + (thread * c.states + p) * B;
+      after[p] = rows_after + (thread * c.states + p) * B;
+    }
+    int64_t n = 0;
+    for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++n) {
+      const int64_t b = plan.order[i];
+      x[n] = projected + (local * B + i) * width;
+      T* kept = l.saved ? static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row() : nullptr;
+      saved[n] = kept;
+      for (int p = 0; p < c.states; ++p) {
+        const T* from = plan.before(p, t, b);
+        before[p][n] = carried[p] && from != plan.zeros ? carried[p] + i * plan.padded : from;
+        T* to = carried[p] ? carried[p] + i * plan.padded : plan.history(p, t, b);
+        if (zoned()) to = kept ? kept + (c.saved + p) * plan.padded : raw[p] + i * plan.padded;
+        after[p][n] = to;
+      }
+      if constexpr (narrow) {
+        Operand* row = narrow_hidden[s & 1] + i * hh.lanes_deep * Num::depth;
+        const bool fresh = plan.layer.resets || from_start(t, b);
+        if (c.recurrent && fresh) narrow_row<Num>(before[0][n], H, row, hh.lanes_deep * Num::depth);
+        a[n] = row;
+      } else {
+        a[n] = before[0][n];
+      }
+    }
+    const int64_t step = Gates<Num>::group(plan.G);
+    T* tile = tiles + thread * tile_size;
+    for (int64_t b = mine.begin; b < mine.end; b += step) {
+      const int64_t count = b + step < mine.end ? step : mine.end - b;
+      const int most = max_rows(panel(plan.G * count));
+      const bool last = b + count == plan.blocks;
+      for (int64_t done = 0, groups = ceil_div(n, most); groups > 0; --groups) {
+        const int rows = int(ceil_div(n - done, groups));
+        T* h[TILE_ROWS];
+        for (int m = 0; m < rows; ++m) h[m] = tile + m * count * plan.G * W;
+        if (c.recurrent) hh.multiply_rows(a + done, rows, b, count, h, true);
+        Tile<T> work{};
+        work.rows = rows, work.blocks = int(count), work.tail = last ? int(H - (plan.blocks - 1) * W) : W;
+        work.unit = b * W, work.stride = plan.padded;
+        work.h = tile, work.x = x + done, work.vectors = plan.vectors;
+        work.saved = l.saved ? saved + done : nullptr;
+        for (int p = 0; p < c.states; ++p) work.before[p] = before[p] + done, work.after[p] = after[p] + done;
+        if constexpr (sizeof(T) == 4) c.forward_float(work);
+        else c.forward_double(work);
+        done += rows;
+      }
+    }
+    if (zoned()) blend(t, n, thread, before, after, mine);
+    if (narrow && c.recurrent) {  // the next step's operand
+      int64_t m = 0;
+      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++m) {
+        const int64_t from = mine.begin * W, to = mine.end * W < H ? mine.end * W : H;
+        narrow_row<Num>(plan.history(0, t, plan.order[i]) + from, to - from,
+                   narrow_hidden[(s + 1) & 1] + i * hh.lanes_deep * Num::depth + from, to - from);
+      }
+    }
+    if (plan.by_units) return team.meet();
+    return team.go_on(thread);
+  }
+
+  bool from_start(int64_t t, int64_t b) const {
+    return plan.layer.reverse ? t + 1 >= plan.length(b) : t == 0;
+  }
+
+  // new' = new + m ⊙ (old − new)
+  void blend(int64_t t, int64_t n, int thread, const T** const* before, T** const* after, Range mine) const {
+    const Layer& l = plan.layer;
+    int64_t m = 0;
+    for (int64_t i = plan.first_row(thread); m < n; i += plan.row_step(), ++m)
+      for (int p = 0; p < plan.cell.states; ++p) {
+        const int64_t b = plan.order[i];
+        const T* stay = l.zoneout[p] ? static_cast<const T*>(l.zoneout[p]) + (t * plan.B + b) * plan.H : nullptr;
+        T* to = carried[p] ? carried[p] + i * plan.padded : plan.history(p, t, b);
+        for (int64_t u = mine.begin * W; u < mine.end * W && u < plan.H; ++u) {
+          const T fresh = after[p][m][u];
+          if (!stay) to[u] = fresh;
+          else if (stay[u] < T(0.5)) to[u] = fresh + stay[u] * (before[p][m][u] - fresh);
+          else to[u] = before[p][m][u] + (T(1) - stay[u]) * (fresh - before[p][m][u]);  // exact at both ends
+        }
+      }
+  }
+
+  // Zeros in the padding, and each row's last state.
+  void finish(int thread) const {
+    const Layer& l = plan.layer;
+    const int64_t B = plan.B, H = plan.H;
+    for (int64_t i = thread; i < B; i += plan.threads) {
+      const int64_t b = plan.order[i], length = plan.length(b);
+      for (int p = 0; p < plan.cell.states; ++p) {
+        const T* from = static_cast<const T*>(l.initial[p]) + b * H;
+        if (length && carried[p]) from = carried[p] + i * plan.padded;
+        else if (length) from = plan.history(p, l.reverse ? 0 : length - 1, b);
+        std::memcpy(static_cast<T*>(l.final[p]) + b * H, from, sizeof(T) * H);
+        for (int64_t t = length; l.history[p] && t < l.steps; ++t)
+          std::memset(plan.history(p, t, b), 0, sizeof(T) * H);
+      }
+    }
+  }
+};
+
+}  // namespace

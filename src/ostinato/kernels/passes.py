@@ -1,0 +1,220 @@
+"""The two passes of the native loop over torch's tensors: memory, addresses, and pieces of time for `low_memory`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ostinato.kernels.cell_kernels import Kernel, native_module
+
+_WORK_OF_A_THREAD = 1 << 13  # multiplications in a step below which a second thread would only be waited for
+
+
+class Problem(NamedTuple):
+    """What both passes are given."""
+
+    kernel: Kernel
+    inputs: Tensor
+    state: list[Tensor]
+    weight_ih: Tensor
+    weight_hh: Tensor | None
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    vectors: Tensor | None
+    lengths: Tensor | None
+    resets: Tensor | None
+    zoneout: list[Tensor]
+    reverse: bool
+    bf16: bool
+    low_memory: bool
+
+
+def saved_width(kernel: Kernel, hidden_size: Any, dtype: torch.dtype, zoneout: bool) -> Any:
+    """Numbers that are kept of a step of a row."""
+    lanes = native_module().vector_bytes(kernel.isa) // dtype.itemsize
+    padded = (hidden_size + lanes - 1) // lanes * lanes
+    return (kernel.saved + (kernel.states if zoneout else 0)) * padded
+
+
+def segment_steps(steps: Any, batch: Any) -> Any:
+    """Steps between the states that `low_memory` keeps: about √time of them, and enough for full products."""
+    return max(int(steps**0.5), -(-512 // max(1, batch)))
+
+
+def forward(p: Problem, keep: bool, every: bool) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+    """The state after every step (the first part, or all), the last one, and what the backward pass needs."""
+    steps, batch, _ = p.inputs.shape
+    hidden, count = p.state[0].shape[1], len(p.state)
+    new, p = p.inputs.new_empty, _contiguous(p)
+    low = p.low_memory and keep
+    history = [new(steps, batch, hidden) for _ in range(count if every or (keep and not low) else 1)]
+    final = [new(batch, hidden) for _ in range(count)]
+    if not low:
+        width = saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout))
+        saved = new(steps * batch, width) if keep else None
+        _run(p, history, final, saved)
+        return history, final, saved
+    pieces = list(_segments(p))
+    checkpoints = new(len(pieces), count, batch, hidden)
+    before = p.state
+    for index, (piece, part) in enumerate(pieces):
+        for at, value in enumerate(before):
+            checkpoints[index, at] = value
+        after = [new(batch, hidden) for _ in range(count)]
+        _run(piece._replace(state=before), [each[part] for each in history], after, None)
+        before = after
+    for target, value in zip(final, before, strict=True):
+        target.copy_(value)
+    return history, final, checkpoints
+
+
+class Gradients(NamedTuple):
+    """By what went in; None where it is not wanted or there is nothing."""
+
+    inputs: Tensor | None
+    state: list[Tensor]
+    weight_ih: Tensor
+    weight_hh: Tensor | None
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    vectors: Tensor | None
+
+
+def backward(
+    p: Problem,
+    history: list[Tensor],
+    saved: Tensor,
+    d_history: list[Tensor | None],
+    d_final: list[Tensor | None],
+    wants_inputs: bool,
+) -> Gradients:
+    """The gradient by all that went in."""
+    p = _contiguous(p)
+    weights = (p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.vectors)
+    d_history = [None if part is None else part.contiguous() for part in d_history]
+    d_final = [None if part is None else part.contiguous() for part in d_final]
+    out = Gradients(
+        torch.empty_like(p.inputs) if wants_inputs else None,
+        [torch.empty_like(part) for part in p.state],
+        *(None if part is None else torch.empty_like(part) for part in weights),  # pyright: ignore[reportArgumentType]
+    )
+    if not p.low_memory:
+        _run_back(p, history, saved, d_history, d_final, out, False)
+        return out
+    pieces = list(_segments(p))
+    steps = max(len(piece.inputs) for piece, _ in pieces)
+    batch, hidden = p.state[0].shape
+    held = [p.inputs.new_empty(steps, batch, hidden) for _ in p.state]
+    kept = p.inputs.new_empty(steps * batch, saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout)))
+    scratch = [torch.empty_like(part) for part in p.state]
+    for index in reversed(range(len(pieces))):
+        piece, part = pieces[index]
+        piece = piece._replace(state=list(saved[index].unbind()))
+        _run(piece, held, scratch, kept)
+        outside = [None if each is None else each[part] for each in d_history]
+        d_inputs = None if out.inputs is None else out.inputs[part]
+        _run_back(
+            piece, held, kept, outside, d_final, out._replace(inputs=d_inputs), accumulate=index < len(pieces) - 1
+        )
+        d_final = list(out.state)
+        if index:
+            out = out._replace(state=[torch.empty_like(part) for part in p.state])
+    return out
+
+
+def _segments(p: Problem) -> Iterator[tuple[Problem, slice]]:
+    """Pieces of time in the order of travel, each a problem of its own but for its initial state."""
+    steps = len(p.inputs)
+    size = segment_steps(steps, p.inputs.shape[1])
+    starts = range(0, steps, size)
+    for start in reversed(starts) if p.reverse else starts:
+        part = slice(start, min(start + size, steps))
+        yield (
+            p._replace(
+                inputs=p.inputs[part],
+                lengths=None if p.lengths is None else (p.lengths - start).clamp(0, part.stop - start),
+                resets=None if p.resets is None else p.resets[part],
+                zoneout=[each[part] for each in p.zoneout],
+            ),
+            part,
+        )
+
+
+def _contiguous(p: Problem) -> Problem:
+    return p._replace(
+        inputs=p.inputs.contiguous(),
+        state=[part.contiguous() for part in p.state],
+        weight_ih=p.weight_ih.contiguous(),
+        weight_hh=None if p.weight_hh is None else p.weight_hh.contiguous(),
+        resets=None if p.resets is None else p.resets.contiguous(),
+        lengths=None if p.lengths is None else p.lengths.contiguous(),
+        zoneout=[part.contiguous() for part in p.zoneout],
+    )
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _layer(p: Problem, history: list[Tensor], saved: Tensor | None) -> Any:
+    layer = native_module().Layer()
+    layer.steps, layer.batch, layer.input_size = p.inputs.shape
+    layer.hidden_size = p.state[0].shape[1]
+    layer.reverse, layer.bf16 = p.reverse, p.bf16
+    layer.inputs, layer.weight_ih = p.inputs.data_ptr(), p.weight_ih.data_ptr()
+    layer.weight_hh, layer.vectors = _address(p.weight_hh), _address(p.vectors)
+    layer.bias_ih, layer.bias_hh = _address(p.bias_ih), _address(p.bias_hh)
+    layer.lengths, layer.resets, layer.saved = _address(p.lengths), _address(p.resets), _address(saved)
+    layer.initial = [part.data_ptr() for part in p.state]
+    layer.zoneout = [part.data_ptr() for part in p.zoneout]
+    layer.history = [part.data_ptr() for part in history]
+    return layer
+
+
+def _threads(p: Problem) -> int:
+    batch, hidden = p.state[0].shape
+    work = batch * hidden * p.kernel.gates * (hidden if p.weight_hh is not None else 1)
+    return max(1, min(torch.get_num_threads(), work // _WORK_OF_A_THREAD + 1, max(batch, hidden // 16)))
+
+
+def _run(p: Problem, history: list[Tensor], final: list[Tensor], saved: Tensor | None) -> None:
+    if p.inputs.shape[1] == 0:
+        return
+    layer = _layer(p, history, saved)
+    layer.final = [part.data_ptr() for part in final]
+    kernel = p.kernel
+    native_module().run(layer, kernel.address, kernel.isa, p.inputs.dtype == torch.float64, _threads(p), False)
+
+
+def _run_back(
+    p: Problem,
+    history: list[Tensor],
+    saved: Tensor,
+    d_history: list[Tensor | None],
+    d_final: list[Tensor | None],
+    out: Gradients,
+    accumulate: bool,
+) -> None:
+    if p.inputs.shape[1] == 0:
+        for part in (out.weight_ih, out.weight_hh, out.bias_ih, out.bias_hh, out.vectors):
+            if part is not None and not accumulate:
+                part.zero_()
+        return
+    layer = _layer(p, history, saved)
+    layer.accumulate = accumulate
+    layer.d_history = [_address(part) for part in d_history]
+    layer.d_final = [_address(part) for part in d_final]
+    layer.d_initial = [part.data_ptr() for part in out.state]
+    layer.d_inputs, layer.d_weight_ih = _address(out.inputs), out.weight_ih.data_ptr()
+    layer.d_weight_hh, layer.d_vectors = _address(out.weight_hh), _address(out.vectors)
+    # where x and h are only ever added their gradients are one, and so are those of the biases
+    one = not p.kernel.split
+    d_bias = out.bias_hh if one and out.bias_ih is None else out.bias_ih
+    layer.d_bias_ih, layer.d_bias_hh = _address(d_bias), _address(out.bias_hh)
+    kernel = p.kernel
+    native_module().run(layer, kernel.address, kernel.isa, p.inputs.dtype == torch.float64, _threads(p), True)
+    if one and out.bias_hh is not None and d_bias is not None and d_bias is not out.bias_hh:
+        out.bias_hh.copy_(d_bias)
