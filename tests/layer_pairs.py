@@ -52,15 +52,21 @@ def initial(net: Any, *batch: int, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def run(net: Any, inputs: Tensor, hx: Any, call: Callable[..., Any] | None = None) -> tuple[list[Tensor], list[Tensor]]:
-    """Outputs and final state, and the gradient of a random functional of them by all that goes in."""
+    """Outputs and final state, and the gradients of random functionals of them by all that goes in.
+
+    Of three, so that no gradient is small only because its terms cancel.
+    """
     inputs = inputs.detach().clone().requires_grad_()
     parts = [] if hx is None else [part.detach().clone().requires_grad_() for part in flat(hx)]
     given = None if hx is None else tuple(parts) if isinstance(hx, tuple) else parts[0]
     results = flat((call or net)(inputs, given))
     generator = torch.Generator().manual_seed(1)
-    weights = [torch.randn(part.shape, generator=generator, dtype=part.dtype) for part in results]
-    total = sum((part * weight).sum() for part, weight in zip(results, weights, strict=True))
-    return results, list(torch.autograd.grad(total, [inputs, *parts, *net.parameters()], materialize_grads=True))
+    leaves, rounds = [inputs, *parts, *net.parameters()], []
+    for _ in range(3):
+        weights = [torch.randn(part.shape, generator=generator, dtype=part.dtype) for part in results]
+        total: Any = sum((part * weight).sum() for part, weight in zip(results, weights, strict=True))
+        rounds.append(torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True))
+    return results, [torch.stack(gradients) for gradients in zip(*rounds, strict=True)]
 
 
 def close(found: list[Tensor], wanted: list[Tensor], dtype: torch.dtype) -> None:
