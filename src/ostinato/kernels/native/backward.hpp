@@ -152,7 +152,7 @@ struct Backward {
       carried[p] = rows_carry + at;
     }
     int64_t n = 0;
-    for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++n) {
+    for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
       const int64_t b = plan.order[i];
       x[n] = d_x + (base + i) * depth, h[n] = d_h + (base + i) * depth;
       saved[n] = static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row();
@@ -195,7 +195,7 @@ struct Backward {
       columns_of(a, n, packed_hh, H, mine, carried[0], true);
     }
     int64_t m = 0;
-    for (int64_t i = plan.first_row(thread); m < n; i += plan.row_step(), ++m) {
+    for (int64_t i = plan.first_row(thread); m < n; i = plan.next_row(i), ++m) {
       const bool reset = l.resets && l.resets[t * B + plan.order[i]];
       for (int p = 0; p < c.states && (reset || zoned()); ++p)
         for (int64_t u = mine.begin * W; u < mine.end * W; ++u)
@@ -213,7 +213,7 @@ struct Backward {
   void stay(int64_t t, int64_t n, int thread, T** const* carried, const T** const* outside, Range mine) const {
     const Layer& l = plan.layer;
     int64_t m = 0;
-    for (int64_t i = plan.first_row(thread); m < n; i += plan.row_step(), ++m)
+    for (int64_t i = plan.first_row(thread); m < n; i = plan.next_row(i), ++m)
       for (int p = 0; p < plan.cell.states; ++p) {
         const int64_t b = plan.order[i];
         const T* share = l.zoneout[p] ? static_cast<const T*>(l.zoneout[p]) + (t * plan.B + b) * plan.H : nullptr;

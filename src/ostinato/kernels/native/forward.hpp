@@ -20,7 +20,8 @@ struct Forward {
   const int64_t width;  // of a row of pre-activations
   Gates<Num> ih, hh;
   T *projected, *carried[MAX_STATES], *raw[MAX_STATES];
-  Operand *narrow_inputs, *narrow_hidden[2];
+  Operand *narrow_inputs, *hidden[2];  // the hidden state as an operand, of the step before and after, in turn
+  const int64_t hidden_row;
   // by thread: addresses of rows, and a tile of pre-activations
   const Operand** operands;
   T** targets;
@@ -33,7 +34,8 @@ struct Forward {
 
   Forward(const Layer& l, const Cell& c, int threads, char* base)
       : arena{base}, plan(l, c, threads, arena), chunk(steps_at_once(l, c, plan)), width(plan.blocks * c.gates * W),
-        ih(l.input_size, plan, arena), hh(plan.H, plan, arena) {
+        ih(l.input_size, plan, arena), hh(plan.H, plan, arena),
+        hidden_row(ceil_div(hh.lanes_deep * Num::depth * int64_t(sizeof(Operand)), 64) * 64 / int64_t(sizeof(Operand))) {
     const int64_t B = plan.B;
     projected = arena.take<T>(chunk * B * width);
     for (int p = 0; p < c.states; ++p) {
@@ -41,8 +43,7 @@ struct Forward {
       raw[p] = l.zoneout[0] || l.zoneout[1] ? arena.take<T>(B * plan.padded) : nullptr;
     }
     narrow_inputs = narrow ? arena.take<Operand>(chunk * B * ih.lanes_deep * Num::depth) : nullptr;
-    for (auto& hidden : narrow_hidden)
-      hidden = narrow ? arena.take<Operand>(B * hh.lanes_deep * Num::depth) : nullptr;
+    for (auto& rows : hidden) rows = arena.take<Operand>(B * hidden_row);
     many = chunk * B;
     operands = arena.take<const Operand*>(many * threads);
     targets = arena.take<T*>(many * threads);
@@ -74,7 +75,7 @@ struct Forward {
     ih.pack(static_cast<const T*>(l.weight_ih), static_cast<const T*>(l.bias_ih), blocks);
     if (c.recurrent) hh.pack(static_cast<const T*>(l.weight_hh), static_cast<const T*>(l.bias_hh), blocks);
     if (!team.meet()) return;
-    for (int64_t i = plan.first_row(thread); i < plan.B; i += plan.row_step()) start_row(plan.order[i], i, mine);
+    for (int64_t i = plan.first_row(thread); i < plan.B; i = plan.next_row(i)) start_row(plan.order[i], i, mine);
     if (plan.by_units && !team.meet()) return;
     for (int64_t s = 0; s < l.steps; s += chunk) {
       const int64_t end = s + chunk < l.steps ? s + chunk : l.steps;
@@ -93,7 +94,7 @@ struct Forward {
     return {even(blocks.begin), even(blocks.end)};
   }
 
-  // Where row i starts: its part of what is carried in place, and of the narrow operand.
+  // Where row i starts: its part of what is carried in place, and the padding of its operand.
   void start_row(int64_t b, int64_t i, Range mine) const {
     const Layer& l = plan.layer;
     const int64_t from = mine.begin * W, to = mine.end * W < plan.H ? mine.end * W : plan.H;
@@ -101,11 +102,7 @@ struct Forward {
       if (carried[p])
         std::memcpy(carried[p] + i * plan.padded + from, static_cast<const T*>(l.initial[p]) + b * plan.H + from,
                     sizeof(T) * (to - from));
-    if (narrow && plan.cell.recurrent)
-      for (auto* hidden : narrow_hidden) {
-        Operand* row = hidden + i * hh.lanes_deep * Num::depth;
-        for (int64_t u = plan.H; u < hh.lanes_deep * Num::depth; ++u) row[u] = 0;
-      }
+    for (auto* rows : hidden) std::memset(rows + i * hidden_row + plan.H, 0, sizeof(Operand) * (hidden_row - plan.H));
   }
 
   void project(int64_t begin, int64_t end, int thread, Range mine) const {
@@ -115,7 +112,7 @@ struct Forward {
     int64_t n = 0;
     for (int64_t s = begin; s < end; ++s) {
       const int64_t t = plan.time(s);
-      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++n) {
+      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
         const T* row = static_cast<const T*>(l.inputs) + (t * plan.B + plan.order[i]) * plan.I;
         const int64_t local = (s - begin) * plan.B + i;
         if constexpr (narrow) {
@@ -156,7 +153,7 @@ struct Forward {
       after[p] = rows_after + (thread * c.states + p) * B;
     }
     int64_t n = 0;
-    for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++n) {
+    for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
       const int64_t b = plan.order[i];
       x[n] = projected + (local * B + i) * width;
       T* kept = l.saved ? static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row() : nullptr;
@@ -168,14 +165,10 @@ struct Forward {
         if (zoned()) to = kept ? kept + (c.saved + p) * plan.padded : raw[p] + i * plan.padded;
         after[p][n] = to;
       }
-      if constexpr (narrow) {
-        Operand* row = narrow_hidden[s & 1] + i * hh.lanes_deep * Num::depth;
-        const bool fresh = plan.layer.resets || from_start(t, b);
-        if (c.recurrent && fresh) narrow_row<Num>(before[0][n], H, row, hh.lanes_deep * Num::depth);
-        a[n] = row;
-      } else {
-        a[n] = before[0][n];
-      }
+      // not the history itself, where another thread's rows come next and are being written
+      Operand* row = hidden[s & 1] + i * hidden_row;
+      if (c.recurrent && (l.resets || from_start(t, b))) narrow_row<Num>(before[0][n], H, row, H);
+      a[n] = row;
     }
     const int64_t step = Gates<Num>::group(plan.G);
     T* tile = tiles + thread * tile_size;
@@ -200,13 +193,12 @@ struct Forward {
       }
     }
     if (zoned()) blend(t, n, thread, before, after, mine);
-    if (narrow && c.recurrent) {  // the next step's operand
+    if (c.recurrent) {  // the next step's operand
+      const int64_t from = mine.begin * W, to = mine.end * W < H ? mine.end * W : H;
       int64_t m = 0;
-      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i += plan.row_step(), ++m) {
-        const int64_t from = mine.begin * W, to = mine.end * W < H ? mine.end * W : H;
-        narrow_row<Num>(plan.history(0, t, plan.order[i]) + from, to - from,
-                   narrow_hidden[(s + 1) & 1] + i * hh.lanes_deep * Num::depth + from, to - from);
-      }
+      for (int64_t i = plan.first_row(thread); m < n; i = plan.next_row(i), ++m)
+        narrow_row<Num>(plan.history(0, t, plan.order[i]) + from, to - from, hidden[(s + 1) & 1] + i * hidden_row + from,
+                        to - from);
     }
     if (plan.by_units) return team.meet();
     return team.go_on(thread);
@@ -220,7 +212,7 @@ struct Forward {
   void blend(int64_t t, int64_t n, int thread, const T** const* before, T** const* after, Range mine) const {
     const Layer& l = plan.layer;
     int64_t m = 0;
-    for (int64_t i = plan.first_row(thread); m < n; i += plan.row_step(), ++m)
+    for (int64_t i = plan.first_row(thread); m < n; i = plan.next_row(i), ++m)
       for (int p = 0; p < plan.cell.states; ++p) {
         const int64_t b = plan.order[i];
         const T* stay = l.zoneout[p] ? static_cast<const T*>(l.zoneout[p]) + (t * plan.B + b) * plan.H : nullptr;

@@ -87,9 +87,17 @@ struct Plan {
   INLINE Range my_blocks(int thread) const {
     return by_units ? Range{0, blocks}.part(thread, threads) : Range{0, blocks};
   }
-  // Rows of a thread: every threads-th, so that long rows and short are shared evenly.
-  INLINE int64_t first_row(int thread) const { return by_units ? 0 : thread; }
-  INLINE int64_t row_step() const { return by_units ? 1 : threads; }
+  // Rows of a thread, in runs: of equal length one run each, so that neighbours in memory stay with one core; ragged
+  // several, since rows are sorted by length and each should have long ones and short.
+  INLINE int64_t run_of_rows() const {
+    const int64_t share = ceil_div(B, threads);
+    return layer.lengths ? ceil_div(share, 4) : share;
+  }
+  INLINE int64_t first_row(int thread) const { return by_units ? 0 : thread * run_of_rows(); }
+  INLINE int64_t next_row(int64_t i) const {
+    if (by_units || ++i % run_of_rows()) return by_units ? i + 1 : i;
+    return i + (threads - 1) * run_of_rows();
+  }
 
   // Row b's state before the step at time t, or null where it was carried in place.
   INLINE const T* before(int part, int64_t t, int64_t b) const {
@@ -107,6 +115,11 @@ struct Plan {
 // Numbers as operands, and zeros after them.
 template <class Num>
 INLINE void narrow_row(const typename Num::Real* from, int64_t n, typename Num::Operand* to, int64_t padded_n) {
+  if constexpr (Num::depth == 1) {
+    std::memcpy(to, from, sizeof(*to) * n);
+    std::memset(to + n, 0, sizeof(*to) * (padded_n - n));
+    return;
+  }
   int64_t k = 0;
 #if defined(OSTINATO_BF16)
   if constexpr (Num::depth > 1)

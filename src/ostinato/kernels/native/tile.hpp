@@ -87,15 +87,19 @@ void product(const Product<Num>& p) {
 #endif
     }
   }
+  T* c[M];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) c[m] = p.c[m];
+  if (p.add) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] + V::load(c[m] + n * W, n == N - 1 ? p.tail : W);
+  }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      T* to = p.c[m] + n * W;
-      const int lanes = n == N - 1 ? p.tail : W;
-      if (p.add) acc[m][n] = acc[m][n] + V::load(to, lanes);
-      acc[m][n].store(to, lanes);
-    }
+    for (int n = 0; n < N; ++n) acc[m][n].store(c[m] + n * W, n == N - 1 ? p.tail : W);
 }
 
 template <class Num>
