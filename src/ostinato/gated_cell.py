@@ -169,8 +169,8 @@ class GatedCell(nn.Module):
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros, [batch, hidden] for each part of the state, like the weights in type and place."""
-        zeros = self.weight_ih.new_zeros(batch_size, self.hidden_size)
-        return self.State(*(zeros for _ in self.State._fields))
+        weight = self.weight_ih
+        return self.State(*(weight.new_zeros(batch_size, self.hidden_size) for _ in self.State._fields))
 
     def forward(self, inputs: Tensor, state: Any) -> Any:
         """One step: inputs [batch, input], the state before → the state after."""

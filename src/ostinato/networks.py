@@ -167,12 +167,13 @@ class Deep(nn.Module):
             found.append(after)
         return inputs, *zip(*found, strict=True)
 
-    def step(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(self, inputs: Tensor, state: Any = None, out: Any = None) -> tuple[Tensor, tuple[Any, ...]]:
         """One step of each layer; see `Recurrent.step`."""
         state = state or self.initial_state(inputs.shape[0])
         final = []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             advance: Any = layer.step
-            inputs, after = advance(self.dropout(inputs) if index else inputs, before)
+            inputs = self.dropout(inputs) if index and self.training else inputs
+            inputs, after = advance(inputs, before, None if out is None else out[index])
             final.append(after)
         return inputs, tuple(final)

@@ -34,7 +34,7 @@ _FUNCTIONS = {
     "maximum": "maximum", "minimum": "minimum",
 }  # fmt: skip
 _COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
-_LOGIC = {"logical_and": "&", "bitwise_and": "&", "logical_or": "|", "bitwise_or": "|"}
+_LOGIC = {"logical_and": "&", "logical_and_": "&", "bitwise_and": "&", "logical_or": "|", "bitwise_or": "|"}
 _SAME = {"alias", "clone", "detach", "_to_copy", "expand", "view", "lift_fresh_copy"}
 _CONSTANTS = {"scalar_tensor": 0, "full": 1, "full_like": 1}
 _HEAVY = {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "/", "reciprocal"}
@@ -76,13 +76,13 @@ def _apply(op: str, *args: Node) -> Node:
 def _translate(name: str, args: list[Any], kwargs: dict[str, Any]) -> Node:
     """One ATen call as nodes."""
     nodes = [arg if isinstance(arg, Node) else constant(arg) for arg in args if isinstance(arg, Node | int | float)]
-    if name in _SAME:
+    if name in _SAME and getattr(kwargs.get("dtype"), "is_floating_point", True):
         return nodes[0]
     if name in _CONSTANTS:
         return constant(args[_CONSTANTS[name]])
     if name in ("add", "sub") and kwargs.get("alpha", 1) != 1:
         nodes[1] = _apply("*", nodes[1], constant(kwargs["alpha"]))
-    if name in _INFIX:
+    if name in _INFIX and not kwargs.get("rounding_mode"):
         return _apply(_INFIX[name], *nodes)
     if name in _FUNCTIONS:
         return _apply(_FUNCTIONS[name], *nodes)
@@ -96,6 +96,8 @@ def _translate(name: str, args: list[Any], kwargs: dict[str, Any]) -> Node:
         return constant(0) if nodes[0] == constant(0) else _apply("neg", *nodes)
     if name == "where":
         return _apply("select", *nodes)
+    if name == "isnan":
+        return _apply("ne", nodes[0], nodes[0])
     if name in ("masked_fill", "masked_fill_"):
         return _apply("select", nodes[1], nodes[2], nodes[0])
     if name == "rsqrt":
@@ -112,7 +114,7 @@ def _power(base: Node, exponent: float) -> Node:
         return constant(1)
     if exponent == 0.5:
         return _apply("sqrt", base)
-    if exponent == int(exponent) and exponent <= 8:
+    if exponent.is_integer() and exponent < 2**31:
         half = _power(base, exponent // 2) if exponent > 1 else constant(1)
         squared = _apply("*", half, half)
         return _apply("*", squared, base) if exponent % 2 else squared

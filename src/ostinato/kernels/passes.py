@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -48,7 +48,7 @@ def forward(p: Problem, keep: bool, every: bool) -> tuple[list[Tensor], list[Ten
     """The state after every step (the first part, or all), the last one, and what the backward pass needs."""
     steps, batch, _ = p.inputs.shape
     hidden, count = p.state[0].shape[1], len(p.state)
-    new, p = p.inputs.new_empty, _contiguous(p)
+    new, p = p.inputs.new_empty, with_contiguous(p)
     low = p.low_memory and keep
     history = [new(steps, batch, hidden) for _ in range(count if every or (keep and not low) else 1)]
     final = [new(batch, hidden) for _ in range(count)]
@@ -92,7 +92,7 @@ def backward(
     wants_inputs: bool,
 ) -> Gradients:
     """The gradient by all that went in."""
-    p = _contiguous(p)
+    p = with_contiguous(p)
     weights = (p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.vectors)
     d_history = [None if part is None else part.contiguous() for part in d_history]
     d_final = [None if part is None else part.contiguous() for part in d_final]
@@ -143,7 +143,11 @@ def _segments(p: Problem) -> Iterator[tuple[Problem, slice]]:
         )
 
 
-def _contiguous(p: Problem) -> Problem:
+def with_contiguous(p: Problem) -> Problem:
+    """The same with every array in row-major order."""
+    tensors = (p.inputs, *p.state, p.weight_ih, p.weight_hh, p.resets, p.lengths, *p.zoneout)
+    if all(part is None or part.is_contiguous() for part in tensors):
+        return p
     return p._replace(
         inputs=p.inputs.contiguous(),
         state=[part.contiguous() for part in p.state],
@@ -155,26 +159,27 @@ def _contiguous(p: Problem) -> Problem:
     )
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
-def _layer(p: Problem, history: list[Tensor], saved: Tensor | None) -> Any:
-    layer = native_module().Layer()
-    layer.steps, layer.batch, layer.input_size = p.inputs.shape
-    layer.hidden_size = p.state[0].shape[1]
-    layer.reverse, layer.bf16 = p.reverse, p.bf16
-    layer.inputs, layer.weight_ih = p.inputs.data_ptr(), p.weight_ih.data_ptr()
-    layer.weight_hh, layer.vectors = _address(p.weight_hh), _address(p.vectors)
-    layer.bias_ih, layer.bias_hh = _address(p.bias_ih), _address(p.bias_hh)
-    layer.lengths, layer.resets, layer.saved = _address(p.lengths), _address(p.resets), _address(saved)
-    layer.initial = [part.data_ptr() for part in p.state]
-    layer.zoneout = [part.data_ptr() for part in p.zoneout]
-    layer.history = [part.data_ptr() for part in history]
-    return layer
+def layer_of(p: Problem, history: list[Tensor], saved: Tensor | None) -> Any:
+    """What the native module takes: sizes and addresses."""
+    arrays = (p.inputs, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.vectors, p.lengths, p.resets, saved)
+    return native_module().layer(
+        *p.inputs.shape,
+        p.state[0].shape[1],
+        p.reverse,
+        p.bf16,
+        _addresses(arrays),
+        _addresses(p.state),
+        _addresses(p.zoneout),
+        _addresses(history),
+    )
 
 
-def _threads(p: Problem) -> int:
+def threads_for(p: Problem) -> int:
+    """As many as torch has, where there is work for them."""
     batch, hidden = p.state[0].shape
     work = batch * hidden * p.kernel.gates * (hidden if p.weight_hh is not None else 1)
     return max(1, min(torch.get_num_threads(), work // _WORK_OF_A_THREAD + 1, max(batch, hidden // 16)))
@@ -183,10 +188,9 @@ def _threads(p: Problem) -> int:
 def _run(p: Problem, history: list[Tensor], final: list[Tensor], saved: Tensor | None) -> None:
     if p.inputs.shape[1] == 0:
         return
-    layer = _layer(p, history, saved)
-    layer.final = [part.data_ptr() for part in final]
-    kernel = p.kernel
-    native_module().run(layer, kernel.address, kernel.isa, p.inputs.dtype == torch.float64, _threads(p), False)
+    k = p.kernel
+    where = (k.address, k.isa, p.inputs.dtype == torch.float64, threads_for(p))
+    native_module().forward(layer_of(p, history, saved), _addresses(final), *where)
 
 
 def _run_back(
@@ -203,18 +207,13 @@ def _run_back(
             if part is not None and not accumulate:
                 part.zero_()
         return
-    layer = _layer(p, history, saved)
-    layer.accumulate = accumulate
-    layer.d_history = [_address(part) for part in d_history]
-    layer.d_final = [_address(part) for part in d_final]
-    layer.d_initial = [part.data_ptr() for part in out.state]
-    layer.d_inputs, layer.d_weight_ih = _address(out.inputs), out.weight_ih.data_ptr()
-    layer.d_weight_hh, layer.d_vectors = _address(out.weight_hh), _address(out.vectors)
     # where x and h are only ever added their gradients are one, and so are those of the biases
     one = not p.kernel.split
     d_bias = out.bias_hh if one and out.bias_ih is None else out.bias_ih
-    layer.d_bias_ih, layer.d_bias_hh = _address(d_bias), _address(out.bias_hh)
-    kernel = p.kernel
-    native_module().run(layer, kernel.address, kernel.isa, p.inputs.dtype == torch.float64, _threads(p), True)
+    d_arrays = (out.inputs, out.weight_ih, out.weight_hh, d_bias, out.bias_hh, out.vectors)
+    given = (_addresses(d_history), _addresses(d_final), _addresses(out.state), _addresses(d_arrays))
+    k = p.kernel
+    where = (k.address, k.isa, p.inputs.dtype == torch.float64, threads_for(p))
+    native_module().backward(layer_of(p, history, saved), accumulate, *given, *where)
     if one and out.bias_hh is not None and d_bias is not None and d_bias is not out.bias_hh:
         out.bias_hh.copy_(d_bias)

@@ -56,20 +56,24 @@ def _known(name: str) -> str:
     return name
 
 
+def forced() -> str:
+    """The backend that is forced here and now, or `auto`."""
+    return _forced.name or _known(os.environ.get("OSTINATO_BACKEND") or "auto")
+
+
 def choose(call: LayerCall) -> str:
     """The backend that runs a call.
 
     Raises:
         BackendUnavailable: if a backend is forced that cannot serve it, or none can.
     """
-    forced = _forced.name or _known(os.environ.get("OSTINATO_BACKEND") or "auto")
-    reason = None
+    wanted, reason = forced(), None
     for name, (serves, _) in BACKENDS.items():
-        if forced in (name, "auto"):
+        if wanted in (name, "auto"):
             reason = serves(call)
             if reason is None:
                 return name
-            if forced == name:
+            if wanted == name:
                 raise BackendUnavailable(f"backend {name!r} was asked for: {reason}")
     raise BackendUnavailable(f"no backend runs this: {reason}")  # the reference's, which comes last
 

@@ -26,12 +26,19 @@ const Isa* const ISAS[] = {
 #if defined(OSTINATO_HAS_AVX512_BF16)
     &avx512_bf16_isa,
 #endif
-#if defined(__x86_64__)
-    &avx512_isa, &avx2_isa,
-#elif defined(__aarch64__)
+#if defined(OSTINATO_HAS_AVX512)
+    &avx512_isa,
+#endif
+#if defined(OSTINATO_HAS_AVX2)
+    &avx2_isa,
+#endif
+#if defined(OSTINATO_HAS_NEON)
     &neon_isa,
 #endif
-    &plain_isa};
+#if defined(OSTINATO_HAS_PLAIN)
+    &plain_isa,
+#endif
+};
 
 std::vector<std::string> instruction_sets() {
   std::vector<std::string> found;
@@ -97,6 +104,43 @@ void run(const Layer& layer, uintptr_t cell_address, const std::string& isa_name
   if (team.stop) throw nb::python_error();
 }
 
+// A layer that is run step by step: its weights stay packed.
+class Session {
+ public:
+  Session(const Layer& layer, uintptr_t cell, const std::string& isa, bool is_double, int threads)
+      : layer_(layer), cell_(*reinterpret_cast<const Cell*>(cell)), isa_(isa_named(isa)), is_double_(is_double) {
+    team_.size = threads;
+    team_.interrupted = [] { return false; };
+    layer_.steps = 1;
+    memory_.at_least(isa_.forward_bytes(layer_, cell_, is_double_, threads));
+  }
+  // One address for each part of the state; `after` may be `before`.
+  void step(uintptr_t inputs, const std::vector<uintptr_t>& before, const std::vector<uintptr_t>& after) {
+    layer_.inputs = reinterpret_cast<const void*>(inputs);
+    for (size_t p = 0; p < before.size() && p < size_t(MAX_STATES); ++p) {
+      layer_.initial[p] = reinterpret_cast<const void*>(before[p]);
+      layer_.final[p] = reinterpret_cast<void*>(after[p]);
+    }
+    layer_.history[0] = layer_.final[0];
+    char* memory = memory_.at_least(0);
+    if (team_.size == 1) {
+      isa_.forward(layer_, cell_, is_double_, team_, 0, memory);
+    } else {
+      nb::gil_scoped_release release;
+      parallel(team_.size, [&](int thread) { isa_.forward(layer_, cell_, is_double_, team_, thread, memory); });
+    }
+    layer_.packed = true;
+  }
+
+ private:
+  Layer layer_;
+  const Cell& cell_;
+  const Isa& isa_;
+  bool is_double_;
+  Team team_;
+  Scratch memory_;
+};
+
 template <class Match>
 uintptr_t find_cell(const std::string& isa, Match&& match) {
   const Isa& found = isa_named(isa);
@@ -115,16 +159,44 @@ nb::tuple facts(uintptr_t address) {
   return nb::make_tuple(cell.gates, cell.states, cell.saved, cell.vectors, cell.recurrent, cell.split);
 }
 
+// A layer from its sizes and addresses, in the order of ostinato.kernels.passes.layer_of: one call, since setting thirty
+// attributes one by one would take longer than a short sequence.
+using Addresses = std::vector<uintptr_t>;
 template <class X>
-auto address(X Layer::* member) {
-  return [member](Layer& layer, uintptr_t value) { layer.*member = reinterpret_cast<X>(value); };
+void fill(X (&to)[MAX_STATES], const Addresses& from) {
+  for (size_t i = 0; i < from.size() && i < size_t(MAX_STATES); ++i) to[i] = reinterpret_cast<X>(from[i]);
 }
-template <class X>
-auto addresses(X (Layer::* member)[MAX_STATES]) {
-  return [member](Layer& layer, const std::vector<uintptr_t>& values) {
-    for (size_t i = 0; i < values.size() && i < size_t(MAX_STATES); ++i)
-      (layer.*member)[i] = reinterpret_cast<X>(values[i]);
-  };
+Layer layer_of(int64_t steps, int64_t batch, int64_t input_size, int64_t hidden_size, bool reverse, bool bf16,
+               const Addresses& arrays, const Addresses& initial, const Addresses& zoneout, const Addresses& history) {
+  Layer layer{};
+  layer.steps = steps, layer.batch = batch, layer.input_size = input_size, layer.hidden_size = hidden_size;
+  layer.reverse = reverse, layer.bf16 = bf16;
+  const void** const plain[] = {&layer.inputs, &layer.weight_ih, &layer.weight_hh, &layer.bias_ih, &layer.bias_hh,
+                                &layer.vectors};
+  constexpr size_t COUNT = sizeof plain / sizeof *plain;
+  if (arrays.size() != COUNT + 3) throw nb::value_error("arrays: not the number that a layer has");
+  for (size_t i = 0; i < COUNT; ++i) *plain[i] = reinterpret_cast<const void*>(arrays[i]);
+  layer.lengths = reinterpret_cast<const int64_t*>(arrays[COUNT]);
+  layer.resets = reinterpret_cast<const uint8_t*>(arrays[COUNT + 1]);
+  layer.saved = reinterpret_cast<void*>(arrays[COUNT + 2]);
+  fill(layer.initial, initial), fill(layer.zoneout, zoneout), fill(layer.history, history);
+  return layer;
+}
+void forward(Layer layer, const Addresses& final, uintptr_t cell, const std::string& isa, bool is_double, int threads) {
+  fill(layer.final, final);
+  run(layer, cell, isa, is_double, threads, false);
+}
+void backward(Layer layer, bool accumulate, const Addresses& d_history, const Addresses& d_final,
+              const Addresses& d_initial, const Addresses& d_arrays, uintptr_t cell, const std::string& isa,
+              bool is_double, int threads) {
+  layer.accumulate = accumulate;
+  fill(layer.d_history, d_history), fill(layer.d_final, d_final), fill(layer.d_initial, d_initial);
+  void** const plain[] = {&layer.d_inputs, &layer.d_weight_ih, &layer.d_weight_hh, &layer.d_bias_ih, &layer.d_bias_hh,
+                          &layer.d_vectors};
+  constexpr size_t COUNT = sizeof plain / sizeof *plain;
+  if (d_arrays.size() != COUNT) throw nb::value_error("d_arrays: not the number that a layer has");
+  for (size_t i = 0; i < COUNT; ++i) *plain[i] = reinterpret_cast<void*>(d_arrays[i]);
+  run(layer, cell, isa, is_double, threads, true);
 }
 
 }  // namespace
@@ -139,18 +211,12 @@ NB_MODULE(_native, module) {
   module.def("of_equations", &of_equations, "isa"_a, "fingerprint"_a, "The same by the fingerprint of its equations.");
   module.def("facts", &facts, "cell"_a, "Gates, parts of state, saved values, vectors; whether there is a product.");
   module.attr("VERSION") = OSTINATO_VERSION;
-  module.def("run", &run, "layer"_a, "cell"_a, "isa"_a, "is_double"_a, "threads"_a, "backward"_a);
-  nb::class_<Layer> layer(module, "Layer", "One call of a layer: sizes, and arrays by address.");
-  layer.def("__init__", [](Layer* self) { new (self) Layer{}; });
-  layer.def_rw("steps", &Layer::steps).def_rw("batch", &Layer::batch);
-  layer.def_rw("input_size", &Layer::input_size).def_rw("hidden_size", &Layer::hidden_size);
-  layer.def_rw("reverse", &Layer::reverse).def_rw("bf16", &Layer::bf16).def_rw("accumulate", &Layer::accumulate);
-#define ADDRESS(NAME) layer.def_prop_rw(#NAME, [](const Layer&) { return nb::none(); }, address(&Layer::NAME))
-#define ADDRESSES(NAME) layer.def_prop_rw(#NAME, [](const Layer&) { return nb::none(); }, addresses(&Layer::NAME))
-  ADDRESS(inputs), ADDRESS(weight_ih), ADDRESS(weight_hh), ADDRESS(bias_ih), ADDRESS(bias_hh), ADDRESS(vectors);
-  ADDRESS(lengths), ADDRESS(resets), ADDRESS(saved);
-  ADDRESS(d_inputs), ADDRESS(d_weight_ih), ADDRESS(d_weight_hh), ADDRESS(d_bias_ih), ADDRESS(d_bias_hh);
-  ADDRESS(d_vectors);
-  ADDRESSES(initial), ADDRESSES(zoneout), ADDRESSES(history), ADDRESSES(final);
-  ADDRESSES(d_history), ADDRESSES(d_final), ADDRESSES(d_initial);
+  nb::class_<Layer>(module, "Layer", "One call of a layer: sizes, and arrays by address.");
+  module.def("layer", &layer_of);
+  module.def("forward", &forward);
+  module.def("backward", &backward);
+  nb::class_<Session>(module, "Session", "A layer that is run step by step, with its weights packed once.")
+      .def(nb::init<const Layer&, uintptr_t, const std::string&, bool, int>(), "layer"_a, "cell"_a, "isa"_a,
+           "is_double"_a, "threads"_a)
+      .def("step", &Session::step, "inputs"_a, "before"_a, "after"_a);
 }

@@ -67,14 +67,15 @@ struct Forward {
   void run(Team& team, int thread) const {
     const Layer& l = plan.layer;
     const Cell& c = plan.cell;
-    if (thread == 0) plan.prepare();
-    const Range packing = Range{0, plan.blocks}.part(thread, plan.threads);
     const Range mine = plan.my_blocks(thread);
-    // panels begin where a thread's blocks begin, so each thread packs what fits its own
-    const Range blocks = plan.by_units ? mine : whole_panels(packing);
-    ih.pack(static_cast<const T*>(l.weight_ih), static_cast<const T*>(l.bias_ih), blocks);
-    if (c.recurrent) hh.pack(static_cast<const T*>(l.weight_hh), static_cast<const T*>(l.bias_hh), blocks);
-    if (!team.meet()) return;
+    if (!l.packed) {
+      if (thread == 0) plan.prepare();
+      // panels begin where a thread's blocks begin, so each thread packs what fits its own
+      const Range blocks = plan.by_units ? mine : whole_panels(Range{0, plan.blocks}.part(thread, plan.threads));
+      ih.pack(static_cast<const T*>(l.weight_ih), static_cast<const T*>(l.bias_ih), blocks);
+      if (c.recurrent) hh.pack(static_cast<const T*>(l.weight_hh), static_cast<const T*>(l.bias_hh), blocks);
+      if (!team.meet()) return;
+    }
     for (int64_t i = plan.first_row(thread); i < plan.B; i = plan.next_row(i)) start_row(plan.order[i], i, mine);
     if (plan.by_units && !team.meet()) return;
     for (int64_t s = 0; s < l.steps; s += chunk) {
@@ -236,7 +237,8 @@ struct Forward {
         const T* from = static_cast<const T*>(l.initial[p]) + b * H;
         if (length && carried[p]) from = carried[p] + i * plan.padded;
         else if (length) from = plan.history(p, l.reverse ? 0 : length - 1, b);
-        std::memcpy(static_cast<T*>(l.final[p]) + b * H, from, sizeof(T) * H);
+        T* to = static_cast<T*>(l.final[p]) + b * H;
+        if (to != from) std::memcpy(to, from, sizeof(T) * H);
         for (int64_t t = length; l.history[p] && t < l.steps; ++t)
           std::memset(plan.history(p, t, b), 0, sizeof(T) * H);
       }

@@ -13,6 +13,7 @@ struct Layer {
   int64_t steps, batch, input_size, hidden_size;
   bool reverse, bf16;
   bool accumulate;  // add the weights' gradients to what stands there
+  bool packed;      // the scratch memory is that of the call before, with its weights
   const void *inputs, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *vectors;  // vectors [vectors, hidden]
   const void *norm_ih, *norm_hh, *hidden_mask;
   const void* initial[MAX_STATES];  // [batch, hidden]
