@@ -16,6 +16,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/python tools/emit_cells.py --check
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/language_model.py
@@ -23,7 +24,7 @@ bench: .venv/installed-dev
 clean:
 	rm -rf .venv build
 
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt src/ostinato/kernels/native/bindings.cpp
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/ostinato/kernels/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed, and $(PYTHON) is older: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from ostinato.cells import CELLS
+from ostinato.cli.doctor import doctor
+from ostinato.kernels import cell_kernels
+
 OPTIONS = ["--hidden-size", "16", "--layers", "1", "--batch-size", "8", "--bptt-steps", "16", "--epochs", "2"]
 OPTIONS += ["--warmup-steps", "2", "--device", "cpu"]
 
@@ -89,9 +93,53 @@ def test_info(model: Path) -> None:
 
 def test_doctor() -> None:
     found = json.loads(ostinato("doctor", "--json").stdout)
-    assert found["lstm_cell"].startswith(("native", "aten"))
     assert found["torch"]
-    assert "reference" in ostinato("doctor", OSTINATO_BACKEND="reference").stdout
+    assert list(found["cells"]) == list(CELLS)
+    lstm, gru, late = (found["cells"][name] for name in ("lstm", "gru", "reset-first-gru"))
+    if found["native_module"] == "built":
+        assert found["instruction_set"] in found["instruction_sets"]
+        assert found["instruction_sets"][-1] == "plain"
+        assert {lstm[case]["backend"] for case in ("plain", "ragged", "training", "low memory")} == {"native"}
+        assert ("native" in lstm["bf16"]["refused"]) == (lstm["bf16"]["backend"] != "native")
+    else:
+        assert (lstm["plain"]["backend"], lstm["ragged"]["backend"]) == ("aten", "reference")
+    assert "packed" in gru["ragged"]["refused"]["aten"]
+    assert "aten" not in gru["plain"]["refused"]
+    assert "ResetFirstGRUCell" in late["plain"]["refused"]["aten"]
+    assert "reference" not in late["plain"]["refused"]
+
+
+def test_doctor_tells_what_is_forced(tmp_path: Path) -> None:
+    forced = {"OSTINATO_BACKEND": "reference", "OSTINATO_CACHE": str(tmp_path)}
+    found = json.loads(ostinato("doctor", "--json", **forced).stdout)
+    assert found["forced"] == {"OSTINATO_BACKEND": "reference"}
+    assert found["kernels_cached_in"] == str(tmp_path / "kernels")
+    assert {each["backend"] for cases in found["cells"].values() for each in cases.values()} == {"reference"}
+    text = ostinato("doctor", OSTINATO_BACKEND="scan").stdout
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert "OSTINATO_BACKEND=scan" in rows["forced"]
+    assert rows["lstm"] == ["-"] * 5
+    assert rows["min-gru"] == ["scan"] * 4 + ["-"]
+    (tmp_path / "file").touch()
+    assert "nowhere" in ostinato("doctor", OSTINATO_CACHE=str(tmp_path / "file")).stdout
+
+
+def test_doctor_tells_that_nothing_was_compiled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cell_kernels, "native_module", lambda: None)
+    monkeypatch.setattr(cell_kernels, "_kernels", {})
+    doctor(as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert "no C++ compiler" in found["native_module"]
+    assert found["own_cells"].startswith("not compiled")
+    assert {case: each["backend"] for case, each in found["cells"]["lstm"].items()} == {
+        "plain": "aten", "ragged": "reference", "bf16": "aten", "training": "aten", "low memory": "reference",
+    }  # fmt: skip
+    assert found["cells"]["rg-lru"]["ragged"]["backend"] == "scan"
+    assert "not built" in found["cells"]["gru"]["plain"]["refused"]["native"]
+    doctor(as_json=False)
+    assert "native: the native module was not built" in capsys.readouterr().out
 
 
 def test_help_needs_no_torch() -> None:

@@ -14,7 +14,7 @@ from ostinato.gated_cell import GatedCell
 from ostinato.kernels.call import LayerCall, Weights
 from ostinato.kernels.recurrence import forced, recurrence
 from ostinato.kernels.reference import live_steps
-from ostinato.kernels.streaming import Stream
+from ostinato.kernels.streaming import Stream, possible
 from ostinato.kernels.streaming import serves as streams
 
 
@@ -270,17 +270,15 @@ class Recurrent(nn.Module):
 
     def _native_stream(self, inputs: Tensor, state: Any) -> Stream | None:
         """The stream of the last step, or a new one; None where the native loop does not run this layer's steps."""
-        cell = self.cell
-        tensors = [part for part in cell._parameters.values() if part is not None]
-        if self._stream is not None and self._stream.holds(tensors, inputs) and forced() in ("auto", "native"):
-            return self._stream
-        options = (self.layer_norm, self.zoneout_rates)
-        options += (self.locked_dropout, self.recurrent_dropout, self.weight_dropout) if self.training else ()
-        check_inputs(inputs.unsqueeze(0), self.input_size, None)
-        call = LayerCall(type(cell), cell.weights(), inputs.unsqueeze(0), state)
-        if any(options) or forced() not in ("auto", "native") or not streams(call):
+        drops = self.training and (self.locked_dropout or self.recurrent_dropout or self.weight_dropout)
+        if drops or self.layer_norm or self.zoneout_rates or not possible() or forced() not in ("auto", "native"):
             return None
-        self._stream = Stream(call, tensors)
+        cell = self.cell
+        tensors: list[Tensor] = [part for part in cell._parameters.values() if part is not None]
+        if self._stream is None or not self._stream.holds(tensors, inputs):
+            check_inputs(inputs.unsqueeze(0), self.input_size, None)
+            call = LayerCall(type(cell), cell.weights(), inputs.unsqueeze(0), state)
+            self._stream = Stream(call, tensors) if streams(call) else None
         return self._stream
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from ostinato.errors import BackendUnavailable, SettingsError, nearest
 from ostinato.files import write_bytes
@@ -34,15 +37,17 @@ class Kernel(NamedTuple):
     """Whether the two parts of a pre-activation have gradients of their own."""
 
 
+@torch.compiler.assume_constant_result
 @cache
 def native_module() -> Any:
     """The native module, or None where the package was installed without a compiler."""
     try:
         return import_module("ostinato.kernels._native")
-    except ImportError:
+    except ModuleNotFoundError:
         return None
 
 
+@torch.compiler.assume_constant_result
 @cache
 def instruction_set() -> str:
     """The one that is used: the widest here, or that of the environment variable OSTINATO_ISA.
@@ -70,6 +75,7 @@ def why_no_kernel(cell: type) -> str | None:
 _kernels: dict[type, Kernel | str] = {}
 
 
+@torch.compiler.assume_constant_result
 def kernel_of(cell: type) -> Kernel | str:
     """A cell type's kernel, made the first time; or why there is none."""
     if cell not in _kernels:
@@ -108,12 +114,25 @@ def _compiled(cell: type, isa: str) -> int:
     address: int = native.of_equations(isa, code.fingerprint)
     if address:
         return address
-    library = _cache() / f"{cell.__name__}-{code.fingerprint}-{isa}-{native.VERSION}.so"
-    if not library.exists():
-        _compile(code, native.flags(isa).split(), library)
-    entry = ctypes.CDLL(str(library)).ostinato_cell
-    entry.restype = ctypes.c_void_p
-    return int(entry())
+    try:
+        library = _cache() / f"{cell.__name__}-{code.fingerprint}-{isa}-{_headers()}.so"
+        if not library.exists():
+            _compile(code, native.flags(isa).split(), library)
+        try:
+            loaded = ctypes.CDLL(str(library))
+        except OSError:  # damaged
+            _compile(code, native.flags(isa).split(), library)
+            loaded = ctypes.CDLL(str(library))
+    except OSError as error:
+        raise BackendUnavailable(f"its kernel could not be kept or loaded: {error}") from None
+    loaded.ostinato_cell.restype = ctypes.c_void_p
+    return int(loaded.ostinato_cell())
+
+
+def _headers() -> str:
+    """A fingerprint of what a kernel is compiled against: one of other headers would not fit the loop."""
+    headers = b"".join((SOURCES / name).read_bytes() for name in ("pointwise.hpp", "layer.hpp", "vec.hpp"))
+    return hashlib.sha256(headers).hexdigest()[:8]
 
 
 def _compile(code: Any, flags: list[str], library: Path) -> None:

@@ -19,7 +19,8 @@ aten = torch.ops.aten
 _DECOMPOSED: Any = get_decompositions(
     [
         aten.addcmul, aten.clamp, aten.elu, aten.elu_backward, aten.gelu, aten.gelu_backward, aten.hardsigmoid,
-        aten.hardtanh, aten.leaky_relu, aten.leaky_relu_backward, aten.lerp, aten.log_sigmoid_backward,
+        aten.hardsigmoid_backward, aten.hardtanh, aten.hardtanh_backward, aten.leaky_relu, aten.leaky_relu_backward,
+        aten.lerp, aten.log_sigmoid_backward,
         aten.log_sigmoid_forward, aten.logaddexp, aten.new_zeros, aten.ones_like, aten.rsub, aten.sigmoid_backward,
         aten.silu, aten.silu_backward, aten.softplus, aten.softplus_backward, aten.square, aten.tanh_backward,
         aten.threshold_backward, aten.zeros_like,
@@ -114,10 +115,12 @@ def _power(base: Node, exponent: float) -> Node:
         return constant(1)
     if exponent == 0.5:
         return _apply("sqrt", base)
-    if exponent.is_integer() and exponent < 2**31:
+    if exponent.is_integer() and exponent <= 64:
         half = _power(base, exponent // 2) if exponent > 1 else constant(1)
         squared = _apply("*", half, half)
         return _apply("*", squared, base) if exponent % 2 else squared
+    if exponent.is_integer():
+        raise BackendUnavailable(f"no kernel for the power {exponent:.0f}: the largest whole one is 64")
     return _apply("exp", _apply("*", constant(exponent), _apply("log", base)))
 
 

@@ -113,6 +113,7 @@ def _or_zero(part: Tensor | None, inputs: Tensor, hidden: Tensor) -> Tensor:
     return hidden.new_zeros(shape) if part is None else part.to(hidden.dtype).expand(shape)
 
 
+@torch.compiler.assume_constant_result  # what it enters must be there when the graph is traced
 def _name(cell: type) -> str:
     name = f"{cell.__module__}.{cell.__qualname__}"
     while _CELLS.setdefault(name, cell) is not cell:
