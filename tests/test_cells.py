@@ -70,6 +70,18 @@ def test_backends_agree(kind: type[GatedCell], dtype: torch.dtype) -> None:
             assert "aten" in served or not fused_name(kind) or set(options) - {"bias"}
 
 
+@pytest.mark.parametrize("options", [[], ["ragged", "reverse", "low_memory"], ["zoneout", "every", "low_memory"]])
+@pytest.mark.parametrize("kind", ALL)
+def test_backends_agree_over_many_steps(kind: type[GatedCell], options: list[str]) -> None:
+    """So many that kernels take them in pieces: projections, gradients of weights, what low_memory keeps."""
+    call = random_call(kind, (331, 3, 2, 9), torch.float64, **dict.fromkeys(options, True))
+    with torch.no_grad():  # else small differences grow from step to step
+        for part in (call.weights.weight_hh, *call.weights.vectors):
+            if part is not None:
+                part.mul_(0.3)
+    check_call(call)
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     kind=st.sampled_from(ALL),

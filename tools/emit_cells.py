@@ -16,7 +16,8 @@ HEADER = "// Printed from the equations in Python by tools/emit_cells.py: change
 def generate() -> str:
     """The file's text; cells of the same equations stand there once."""
     kinds = [kind for kind in CELLS.values() if why_no_kernel(kind) is None]
-    codes = {code.fingerprint: code for code in map(emit, kinds)}
+    wanted = [(kind, False) for kind in kinds] + [(kind, True) for kind in kinds if kind.normalises]
+    codes = {code.fingerprint: code for code in (emit(*each) for each in wanted)}
     functions = "\n".join(code.functions for code in codes.values())
     entries = ",\n    ".join(code.entry for code in codes.values())
     return f"{HEADER}\n{functions}\nconst Cell CELLS[] = {{\n    {entries},\n}};\n"

@@ -72,28 +72,29 @@ def why_no_kernel(cell: type) -> str | None:
     return None
 
 
-_kernels: dict[type, Kernel | str] = {}
+_kernels: dict[tuple[type, bool], Kernel | str] = {}
 
 
 @torch.compiler.assume_constant_result
-def kernel_of(cell: type) -> Kernel | str:
-    """A cell type's kernel, made the first time; or why there is none."""
-    if cell not in _kernels:
+def kernel_of(cell: type, normed: bool = False) -> Kernel | str:
+    """A cell type's kernel, made the first time; or why there is none. `normed`: with its own normalisation."""
+    if (cell, normed) not in _kernels:
         try:
-            _kernels[cell] = _find(cell)
+            _kernels[cell, normed] = _find(cell, normed)
         except BackendUnavailable as error:
-            _kernels[cell] = str(error)
-    return _kernels[cell]
+            _kernels[cell, normed] = str(error)
+    return _kernels[cell, normed]
 
 
-def _find(cell: type) -> Kernel | str:
+def _find(cell: type, normed: bool) -> Kernel | str:
     native = native_module()
     if native is None:
         return "the native module was not built: there was no C++ compiler when ostinato was installed"
     if (reason := why_no_kernel(cell)) is not None:
         return reason
     isa = instruction_set()
-    address = native.built_in(isa, _built_in_name(cell)) or _compiled(cell, isa)
+    name = _built_in_name(cell)
+    address = native.built_in(isa, f"{name}_norm" if normed else name) or _compiled(cell, isa, normed)
     return Kernel(cell.__name__, address, isa, *native.facts(address))
 
 
@@ -105,11 +106,11 @@ def _built_in_name(cell: type) -> str:
     return ""
 
 
-def _compiled(cell: type, isa: str) -> int:
+def _compiled(cell: type, isa: str, normed: bool) -> int:
     """Address of a kernel made here of a cell's equations; the library that holds it is kept for the next process."""
     from ostinato.kernels.emit import emit
 
-    code = emit(cell)
+    code = emit(cell, normed)
     native = native_module()
     address: int = native.of_equations(isa, code.fingerprint)
     if address:

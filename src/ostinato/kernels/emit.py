@@ -1,4 +1,4 @@
-"""Equations → kernels: a cell's `update` and its vector-Jacobian product, traced once and printed as C++."""
+"""Equations → kernels: a cell's two functions, printed as C++."""
 
 from __future__ import annotations
 
@@ -7,254 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch._decomp import get_decompositions
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_leaves
-
-from ostinato.errors import BackendUnavailable
-
-aten = torch.ops.aten
-_DECOMPOSED: Any = get_decompositions(
-    [
-        aten.addcmul, aten.clamp, aten.elu, aten.elu_backward, aten.gelu, aten.gelu_backward, aten.hardsigmoid,
-        aten.hardsigmoid_backward, aten.hardtanh, aten.hardtanh_backward, aten.leaky_relu, aten.leaky_relu_backward,
-        aten.lerp, aten.log_sigmoid_backward,
-        aten.log_sigmoid_forward, aten.logaddexp, aten.new_zeros, aten.ones_like, aten.rsub, aten.sigmoid_backward,
-        aten.silu, aten.silu_backward, aten.softplus, aten.softplus_backward, aten.square, aten.tanh_backward,
-        aten.threshold_backward, aten.zeros_like,
-    ]
-)  # fmt: skip
-
-# by ATen's name, what vec.hpp calls it
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_FUNCTIONS = {
-    "sigmoid": "sigmoid", "tanh": "tanh", "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p",
-    "sqrt": "sqrt", "reciprocal": "reciprocal", "abs": "abs", "relu": "relu", "sgn": "sign", "sign": "sign",
-    "maximum": "maximum", "minimum": "minimum",
-}  # fmt: skip
-_COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne"}
-_LOGIC = {"logical_and": "&", "logical_and_": "&", "bitwise_and": "&", "logical_or": "|", "bitwise_or": "|"}
-_SAME = {"alias", "clone", "detach", "_to_copy", "expand", "view", "lift_fresh_copy"}
-_CONSTANTS = {"scalar_tensor": 0, "full": 1, "full_like": 1}
-_HEAVY = {"sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "/", "reciprocal"}
-
-
-@dataclass(frozen=True)
-class Node:
-    """One value of the equations: a leaf by name, a constant, or an operation on others."""
-
-    op: str
-    args: tuple[Any, ...] = ()
-    is_mask: bool = False
-
-
-def constant(value: float) -> Node:
-    """A number."""
-    return Node("constant", (float(value),))
-
-
-def _apply(op: str, *args: Node) -> Node:
-    """An operation, simplified where a constant settles it."""
-    zero, one = constant(0), constant(1)
-    first = args[0]
-    if op == "+" and zero in args:
-        return args[1] if first == zero else first
-    if op == "-" and len(args) == 2 and args[1] == zero:
-        return first
-    if op == "*" and zero in args:
-        return zero
-    if op == "*" and one in args:
-        return args[1] if first == one else first
-    if op == "/" and (first == zero or args[1] == one):
-        return first
-    if op == "select" and len(set(args[1:])) == 1:
-        return args[1]
-    return Node(op, args, op in _COMPARISONS or op in ("&", "|", "!"))
-
-
-def _translate(name: str, args: list[Any], kwargs: dict[str, Any]) -> Node:
-    """One ATen call as nodes."""
-    nodes = [arg if isinstance(arg, Node) else constant(arg) for arg in args if isinstance(arg, Node | int | float)]
-    if name in _SAME and getattr(kwargs.get("dtype"), "is_floating_point", True):
-        return nodes[0]
-    if name in _CONSTANTS:
-        return constant(args[_CONSTANTS[name]])
-    if name in ("add", "sub") and kwargs.get("alpha", 1) != 1:
-        nodes[1] = _apply("*", nodes[1], constant(kwargs["alpha"]))
-    if name in _INFIX and not kwargs.get("rounding_mode"):
-        return _apply(_INFIX[name], *nodes)
-    if name in _FUNCTIONS:
-        return _apply(_FUNCTIONS[name], *nodes)
-    if name in _COMPARISONS:
-        return _apply(name, *nodes)
-    if name in _LOGIC:
-        return _apply(_LOGIC[name], *nodes)
-    if name in ("logical_not", "bitwise_not"):
-        return _apply("!", *nodes)
-    if name == "neg":
-        return constant(0) if nodes[0] == constant(0) else _apply("neg", *nodes)
-    if name == "where":
-        return _apply("select", *nodes)
-    if name == "isnan":
-        return _apply("ne", nodes[0], nodes[0])
-    if name in ("masked_fill", "masked_fill_"):
-        return _apply("select", nodes[1], nodes[2], nodes[0])
-    if name == "rsqrt":
-        return _apply("reciprocal", _apply("sqrt", nodes[0]))
-    if name == "pow" and isinstance(args[1], int | float):
-        return _power(nodes[0], float(args[1]))
-    raise BackendUnavailable(f"no kernel for the operation {name}: the equations must be point-wise arithmetic")
-
-
-def _power(base: Node, exponent: float) -> Node:
-    if exponent < 0:
-        return _apply("reciprocal", _power(base, -exponent))
-    if exponent == 0:
-        return constant(1)
-    if exponent == 0.5:
-        return _apply("sqrt", base)
-    if exponent.is_integer() and exponent <= 64:
-        half = _power(base, exponent // 2) if exponent > 1 else constant(1)
-        squared = _apply("*", half, half)
-        return _apply("*", squared, base) if exponent % 2 else squared
-    if exponent.is_integer():
-        raise BackendUnavailable(f"no kernel for the power {exponent:.0f}: the largest whole one is 64")
-    return _apply("exp", _apply("*", constant(exponent), _apply("log", base)))
-
-
-@dataclass(frozen=True)
-class Equations:
-    """What `update` and its gradient come to."""
-
-    name: str
-    gates: tuple[str, ...]
-    states: tuple[str, ...]
-    vectors: tuple[str, ...]
-    recurrent: bool
-    new: tuple[Node, ...]
-    """The new state by part."""
-    gradients: dict[str, Node]
-    """By leaf (`x_i`, `h_i`, `before_cell`, `v_u`), from `d_hidden`, `d_cell`, ... and the forward pass's values."""
-
-    @property
-    def split(self) -> bool:
-        """Whether the gradients of the two parts of a pre-activation differ."""
-        return self.recurrent and any(self.gradients[f"x_{g}"] != self.gradients[f"h_{g}"] for g in self.gates)
-
-
-def trace(cell: Any) -> Equations:
-    """The equations of a cell type.
-
-    Raises:
-        BackendUnavailable: if `update` is more than point-wise arithmetic, or branches on values.
-    """
-    gates, states = cell.Gates._fields, cell.State._fields
-    vectors = cell.Vectors._fields if cell.vectors else ()
-    leaves = [f"x_{gate}" for gate in gates] + [f"h_{gate}" for gate in gates if cell.recurrent]
-    leaves += [f"before_{part}" for part in states] + [f"v_{name}" for name in vectors]
-
-    def update(*values: Tensor) -> tuple[Tensor, ...]:
-        by_name = dict(zip(leaves, values, strict=True))
-        arguments = [cell.Gates(*(by_name[f"x_{gate}"] for gate in gates))]
-        arguments.append(cell.Gates(*(by_name[f"h_{gate}"] for gate in gates)) if cell.recurrent else ())
-        arguments.append(cell.State(*(by_name[f"before_{part}"] for part in states)))
-        if vectors:
-            arguments.append(cell.Vectors(*(by_name[f"v_{name}"] for name in vectors)))
-        return tuple(cell.update(*arguments))
-
-    def joint(values: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> Any:
-        new, pull_back = torch.func.vjp(update, *values)[:2]
-        return new, pull_back(given)
-
-    def example(count: int) -> tuple[Tensor, ...]:
-        return tuple(torch.rand(2, 3, dtype=torch.float64) for _ in range(count))
-
-    try:
-        graph = make_fx(joint, decomposition_table=_DECOMPOSED)(example(len(leaves)), example(len(states))).graph
-    except BackendUnavailable:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BackendUnavailable(f"{cell.__name__}.update cannot be traced: {reason}") from None
-    nodes: dict[Any, Node] = {}
-    names = iter(leaves + [f"d_{part}" for part in states])
-    results: list[Node] = []
-    for fx in graph.nodes:
-        if fx.op == "placeholder":
-            nodes[fx] = Node(next(names))
-        elif fx.op == "output":
-            results = [nodes[value] for value in tree_leaves(fx.args[0])]
-        elif fx.op == "get_attr":
-            raise BackendUnavailable(f"{cell.__name__}.update holds a tensor of its own: make it one of its `vectors`")
-        else:
-            args = [nodes.get(arg, arg) if isinstance(arg, torch.fx.Node) else arg for arg in fx.args]
-            nodes[fx] = _translate(fx.target.__name__.split(".")[0], args, fx.kwargs)
-    gradients = dict(zip(leaves, results[len(states) :], strict=True))
-    new = tuple(results[: len(states)])
-    return Equations(cell.__name__, gates, states, vectors, cell.recurrent, new, gradients)
-
-
-def _walk(roots: Iterable[Node], stop: Callable[[Node], bool]) -> list[Node]:
-    """Every node that the roots are made of, arguments first; not beyond those where it stops."""
-    seen: dict[Node, None] = {}
-
-    def visit(node: Node) -> None:
-        if node in seen or node.op == "constant":
-            return
-        if not stop(node):
-            for arg in node.args:
-                visit(arg)
-        seen[node] = None
-
-    for root in roots:
-        visit(root)
-    return list(seen)
-
-
-def choose_saved(equations: Equations) -> list[Node]:
-    """What the forward pass keeps for the backward pass, beside the states that are kept anyway.
-
-    A value is recomputed if what is at hand gives it with at most one function beyond arithmetic, as tanh(c') from c';
-    else it is kept, or what it is made of, whichever is fewer.
-    """
-    tangents = {f"d_{part}" for part in equations.states}
-    depends: dict[Node, bool] = {}
-
-    def on_tangent(node: Node) -> bool:
-        if node not in depends:
-            depends[node] = node.op in tangents or any(isinstance(a, Node) and on_tangent(a) for a in node.args)
-        return depends[node]
-
-    at_hand = {*equations.new, *(Node(f"before_{part}") for part in equations.states)}
-    at_hand |= {Node(f"v_{name}") for name in equations.vectors}
-    saved: list[Node] = []
-
-    def is_there(node: Node) -> bool:
-        return node in at_hand or node.op == "constant"
-
-    def functions(node: Node) -> float:
-        needed = _walk([node], is_there)
-        if any(not each.args and not is_there(each) for each in needed):
-            return float("inf")  # it hangs on a pre-activation
-        return sum(each.op in _HEAVY for each in needed if not is_there(each))
-
-    def missing(node: Node) -> list[Node]:
-        if is_there(node) or functions(node) <= 1:
-            return []
-        if not node.args or node.op in _HEAVY:
-            return [node]
-        below = [each for arg in node.args for each in missing(arg)]
-        below = list(dict.fromkeys(below))
-        return [node] if len(below) > 1 and not node.is_mask else below
-
-    for node in _walk(equations.gradients.values(), lambda node: not on_tangent(node)):
-        if not on_tangent(node):
-            for each in missing(node):
-                saved.append(each)
-                at_hand.add(each)
-    return saved
+from ostinato.kernels.equations import NORMED, Equations, Node, choose_saved, trace, walk
 
 
 def _expression(node: Node, name: Callable[[Any], str]) -> str:
@@ -284,7 +37,7 @@ class _Printer:
         self.lines.append(f"const V {name} = {source};")
 
     def make(self, roots: Iterable[Node]) -> None:
-        for node in _walk(roots, self.names.__contains__):
+        for node in walk(roots, self.names.__contains__):
             if node not in self.names:
                 self.names[node] = f"n{len(self.names)}"
                 kind = "Mask<T>" if node.is_mask else "V"
@@ -292,7 +45,7 @@ class _Printer:
 
 
 def _leaves(roots: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False) -> set[str]:
-    return {node.op for node in _walk(roots, stop) if not node.args}
+    return {node.op for node in walk(roots, stop) if not node.args}
 
 
 _FUNCTION = """template <class T>
@@ -313,9 +66,23 @@ def _function(name: str, lines: list[str]) -> str:
     return _FUNCTION.format(function=name, body="\n      ".join(lines))
 
 
-def _forward(equations: Equations, saved: list[Node], name: str) -> str:
+def _forward(equations: Equations, saved: list[Node], name: str, new: dict[int, Node], value: Node | None) -> str:
+    """The states by place, what is saved of them, and the value that is to be normalised."""
     out, gates = _Printer(), len(equations.gates)
-    used = _leaves([*equations.new, *saved])
+    kept = dict(enumerate(saved))
+    if equations.value is not None:  # each is kept by the half that needs it, the second if both do
+        first = {node for node in equations.new if not _on(node, NORMED)}
+        second = set(walk([node for node in equations.new if node not in first], first.__contains__)) - first
+        kept = {at: node for at, node in kept.items() if (node in second) == (value is None)}
+    roots = [*new.values(), *kept.values(), *([] if value is None else [value])]
+    # what the first half has made is read back: it may stand in place of what it was made of
+    made = {} if value is not None else {node: at for at, node in enumerate(equations.new) if at not in new}
+    used = _leaves(roots, made.__contains__)
+    for node, at in made.items():
+        if node in walk(roots, made.__contains__):
+            out.given(node, f"after_{equations.states[at]}", f"V::load(t.after[{at}][m] + u, lanes)")
+    if "normed" in used:
+        out.given(NORMED, "normed", "V::load(t.normed[m] + u)")
     for at, gate in enumerate(equations.gates):
         if f"x_{gate}" in used:
             out.given(Node(f"x_{gate}"), f"x_{gate}", f"V::load(t.x[m] + u * {gates} + {at} * W)")
@@ -323,13 +90,20 @@ def _forward(equations: Equations, saved: list[Node], name: str) -> str:
             source = f"V::load(t.h + ((m * t.blocks + b) * {gates} + {at}) * W)"
             out.given(Node(f"h_{gate}"), f"h_{gate}", source)
     _load_state(equations, used, out)
-    out.make([*equations.new, *saved])
-    for at, node in enumerate(equations.new):
+    out.make(roots)
+    for at, node in new.items():
         out.lines.append(f"{out.name(node)}.store(t.after[{at}][m] + u, lanes);")
-    if saved:
-        stores = [f"{out.name(node)}.store(t.saved[m] + {at} * t.stride + u);" for at, node in enumerate(saved)]
+    if value is not None:
+        out.lines.append(f"{out.name(value)}.first(lanes).store(t.normed[m] + u);")
+    if kept:
+        stores = [f"{out.name(node)}.store(t.saved[m] + {at} * t.stride + u);" for at, node in kept.items()]
         out.lines.append("if (t.saved) {\n        " + "\n        ".join(stores) + "\n      }")
     return _function(name, out.lines)
+
+
+def _on(node: Node, leaf: Node) -> bool:
+    """Whether a value is made of a leaf."""
+    return leaf in walk([node], lambda _: False)
 
 
 def _load_state(equations: Equations, used: set[str], out: _Printer) -> None:
@@ -341,23 +115,42 @@ def _load_state(equations: Equations, used: set[str], out: _Printer) -> None:
             out.given(Node(f"v_{vector}"), f"v_{vector}", f"V::load(t.vectors + {at} * t.stride + u)")
 
 
-def _backward(equations: Equations, saved: list[Node], name: str) -> str:
-    out, gradients = _Printer(), equations.gradients
-    at_hand = {*saved, *equations.new}
-    needed = set(_walk(gradients.values(), at_hand.__contains__))
-    _load_state(equations, {node.op for node in needed if not node.args}, out)
+def _begin_backward(equations: Equations, saved: list[Node], roots: list[Node]) -> _Printer:
+    """What the forward pass left, and the gradients that come in."""
+    out, at_hand = _Printer(), {*saved, *equations.new}
+    needed = set(walk(roots, at_hand.__contains__))
+    ops = {node.op for node in needed if not node.args}
+    _load_state(equations, ops, out)
+    if "normed" in ops:
+        out.given(NORMED, "normed", "V::load(t.normed[m] + u)")
     for at, node in enumerate(saved):
-        if node not in out.names:
+        if node in needed and node not in out.names:
             out.given(node, f"saved_{at}", f"V::load(t.saved[m] + {at} * t.stride + u)")
     for at, (part, node) in enumerate(zip(equations.states, equations.new, strict=True)):
         if node in needed and node not in out.names:
             out.given(node, f"after_{part}", f"V::load(t.after[{at}][m] + u, lanes)")
     for at, part in enumerate(equations.states):
-        if f"d_{part}" in {each.op for each in needed}:
+        if f"d_{part}" in ops:
             carried = f"V::load(t.d_after[{at}][m] + u)"
             outside = f"(t.d_history[{at}] ? V::load(t.d_history[{at}][m] + u, lanes) : V(T(0)))"
             out.given(Node(f"d_{part}"), f"d_{part}", f"{carried} + {outside}")
-    out.make(gradients.values())
+    if "d_value" in ops:
+        out.given(Node("d_value"), "d_value", "V::load(t.d_normed[m] + u)")
+    out.make(roots)
+    return out
+
+
+def _backward_to_norm(equations: Equations, saved: list[Node], name: str) -> str:
+    """The gradient by the normalised value."""
+    gradient = equations.gradients["normed"]
+    out = _begin_backward(equations, saved, [gradient])
+    out.lines.append(f"{out.name(gradient)}.first(lanes).store(t.d_normed[m] + u);")
+    return _function(name, out.lines)
+
+
+def _backward(equations: Equations, saved: list[Node], name: str) -> str:
+    gradients = {leaf: node for leaf, node in equations.gradients.items() if leaf != "normed"}
+    out = _begin_backward(equations, saved, list(gradients.values()))
     for at, gate in enumerate(equations.gates):
         out.lines.append(f"{out.name(gradients[f'x_{gate}'])}.first(lanes).store(t.d_x[m] + {at} * t.stride + u);")
         if equations.split:
@@ -380,15 +173,26 @@ class Code:
     fingerprint: str
 
 
-def emit(cell: Any) -> Code:
-    """The two functions of a cell type, and how they are entered in a table."""
-    equations = trace(cell)
+def emit(cell: Any, normed: bool = False) -> Code:
+    """The functions of a cell type, and how they are entered in a table."""
+    equations = trace(cell, normed)
     saved = choose_saved(equations)
-    forward, backward = f"{equations.name}_forward", f"{equations.name}_backward"
-    functions = _forward(equations, saved, forward) + "\n" + _backward(equations, saved, backward)
+    names = [f"{equations.name}_{way}" for way in ("forward", "backward")]
+    first = {at: node for at, node in enumerate(equations.new) if not _on(node, NORMED)}
+    second = {at: node for at, node in enumerate(equations.new) if at not in first}
+    functions = [
+        _forward(equations, saved, names[0], first, equations.value),
+        _backward(equations, saved, names[1]),
+    ]
+    if normed:
+        names += [f"{equations.name}_forward_after", f"{equations.name}_backward_before"]
+        functions.append(_forward(equations, saved, names[2], second, None))
+        functions.append(_backward_to_norm(equations, saved, names[3]))
+    text = "\n".join(functions)
     sizes = [len(equations.gates), len(equations.states), len(saved), len(equations.vectors)]
     facts = ", ".join([*map(str, sizes), *(str(flag).lower() for flag in (equations.recurrent, equations.split))])
-    fingerprint = hashlib.sha256(f"{facts}\n{functions}".encode()).hexdigest()[:16]
-    passes = ", ".join(f"{name}<{kind}>" for kind in ("float", "double") for name in (forward, backward))
-    entry = f'{{"{equations.name}", "{fingerprint}", {facts}, {passes}}}'
-    return Code(functions, entry, fingerprint)
+    fingerprint = hashlib.sha256(f"{facts}\n{text}".encode()).hexdigest()[:16]
+    passes = [", ".join(f"{name}<{kind}>" for name in names) for kind in ("float", "double")]
+    tables = ", ".join(f"{{{each}}}" for each in passes)
+    entry = f'{{"{equations.name}", "{fingerprint}", {facts}, {tables}}}'
+    return Code(text, entry, fingerprint)

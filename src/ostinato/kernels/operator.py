@@ -14,13 +14,14 @@ from ostinato.kernels.call import LayerCall, LayerResult, Weights
 from ostinato.kernels.cell_kernels import Kernel, instruction_set, kernel_of, native_module
 
 _REAL = (torch.float32, torch.float64)
+_TENSORS = 10  # what a call takes beside inputs and state: eight weights, lengths and resets
 _CELLS: dict[str, type] = {}
 """Cells by the name that the operator takes, for it takes no classes."""
 
 
 def serves(call: LayerCall) -> str | None:
     """None, or why the native loop does not run this call."""
-    kernel = kernel_of(call.cell)
+    kernel = kernel_of(call.cell, call.weights.norm_state is not None)
     if isinstance(kernel, str):
         return kernel
     if call.inputs.device.type != "cpu":
@@ -31,8 +32,6 @@ def serves(call: LayerCall) -> str | None:
 def _why_not_weights(weights: Weights) -> str | None:
     if weights.weight_hr is not None:
         return "the native loop does not project the hidden state"
-    if weights.norm_ih is not None or weights.norm_hh is not None or weights.norm_state is not None:
-        return "the native loop does not normalise"
     return None
 
 
@@ -40,7 +39,7 @@ def _why_not_call(call: LayerCall) -> str | None:
     if call.hidden_mask is not None:
         return "the native loop does not mask the hidden state"
     if call.batch_norm is not None:
-        return "the native loop does not normalise"
+        return "the native loop has no batch normalisation"
     kinds = {part.dtype for part in (call.inputs, call.weights.weight_ih, *call.state)}
     if _bf16_wanted(call):
         return None if _has_bf16() else "this CPU does not multiply bfloat16"
@@ -72,6 +71,7 @@ def run(call: LayerCall) -> LayerResult:
         weights = Weights(*(_floats(part) for part in weights))
     vectors = torch.stack(weights.vectors) if weights.vectors else None
     parts = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, vectors]
+    parts += [weights.norm_ih, weights.norm_hh, weights.norm_state]
     keep = torch.is_grad_enabled() and any(
         part is not None and part.requires_grad for part in (inputs, *state, *parts, *(call.zoneout or ()))
     )
@@ -121,14 +121,15 @@ def _name(cell: type) -> str:
     return name
 
 
-def _kernel(name: str) -> Kernel:
-    kernel = kernel_of(_CELLS[name])
+def _kernel(name: str, normed: bool) -> Kernel:
+    kernel = kernel_of(_CELLS[name], normed)
     if isinstance(kernel, str):
         raise BackendUnavailable(kernel)
     return kernel
 
 
-_WEIGHTS = "Tensor weight_ih, Tensor? weight_hh, Tensor? bias_ih, Tensor? bias_hh, Tensor? vectors"
+_WEIGHTS = "Tensor weight_ih, Tensor? weight_hh, Tensor? bias_ih, Tensor? bias_hh, Tensor? vectors, "
+_WEIGHTS += "Tensor? norm_ih, Tensor? norm_hh, Tensor? norm_state"
 _CALL = "Tensor? lengths, Tensor? resets, Tensor[] zoneout, bool reverse, bool bf16, bool low_memory"
 _LIBRARY = torch.library.Library("ostinato", "DEF")
 _LIBRARY.define(
@@ -143,7 +144,7 @@ _LIBRARY.define(
 
 
 def _problem(cell: str, *parts: Any) -> passes.Problem:
-    return passes.Problem(_kernel(cell), *parts)
+    return passes.Problem(_kernel(cell, parts[9] is not None), *parts)
 
 
 @torch.library.impl(_LIBRARY, "recurrence", "CPU")
@@ -179,7 +180,9 @@ def _gather(d_outputs: Any, kept: int, count: int) -> tuple[list[int], list[Tens
 @torch.library.register_fake("ostinato::recurrence", lib=_LIBRARY)
 def _shapes(cell: str, inputs: Tensor, state: list[Tensor], *arguments: Any) -> list[Tensor]:
     zoneout, _, _, low_memory, keep, every = arguments[-6:]
-    kernel, (steps, batch, _), hidden, count = _kernel(cell), inputs.shape, state[0].shape[1], len(state)
+    norms = arguments[5:8]
+    kernel, (steps, batch, _) = _kernel(cell, norms[2] is not None), inputs.shape
+    hidden, count = state[0].shape[1], len(state)
     history = _history_parts(count, low_memory, keep, every)
     out = [inputs.new_empty(steps, batch, hidden) for _ in range(history)]
     out += [inputs.new_empty(batch, hidden) for _ in range(count)]
@@ -187,13 +190,15 @@ def _shapes(cell: str, inputs: Tensor, state: list[Tensor], *arguments: Any) -> 
         segments = -(-steps // passes.segment_steps(steps, batch))
         out.append(inputs.new_empty(segments, count, batch, hidden))
     elif keep:
-        out.append(inputs.new_empty(steps * batch, passes.saved_width(kernel, hidden, inputs.dtype, bool(zoneout))))
+        out.append(
+            inputs.new_empty(steps * batch, passes.saved_width(kernel, hidden, inputs.dtype, bool(zoneout), norms))
+        )
     return out
 
 
 @torch.library.register_fake("ostinato::recurrence_backward", lib=_LIBRARY)
 def _shapes_backward(_: str, inputs: Tensor, state: list[Tensor], *arguments: Any) -> list[Tensor]:
-    weights, wants_inputs = arguments[:5], arguments[-5]
+    weights, wants_inputs = arguments[:8], arguments[-5]
     like = [inputs if wants_inputs else None, *state, *weights]
     return [torch.empty_like(part, memory_format=torch.contiguous_format) for part in like if part is not None]
 
@@ -208,9 +213,9 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, name: str, count: int, flags: tuple[bool, ...], every: bool, *tensors: Any) -> Any:
         inputs, state, rest = tensors[0], tensors[1 : 1 + count], tensors[1 + count :]
-        problem = _problem(name, inputs, state, *rest[:7], rest[7:], *flags)
+        problem = _problem(name, inputs, state, *rest[:_TENSORS], rest[_TENSORS:], *flags)
         history, final, saved = passes.forward(problem, True, every)
-        ctx.facts = (name, count, len(rest) - 7, flags)
+        ctx.facts = (name, count, len(rest) - _TENSORS, flags)
         ctx.kept = len(history)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *history, saved)
@@ -221,7 +226,7 @@ class _Recurrence(torch.autograd.Function):
         name, count, zones, flags = ctx.facts
         tensors = ctx.saved_tensors
         inputs, state, rest = tensors[0], tensors[1 : 1 + count], tensors[1 + count :]
-        parts, zoneout, history = rest[:7], rest[7 : 7 + zones], rest[7 + zones : -1]
+        parts, zoneout, history = rest[:_TENSORS], rest[_TENSORS : _TENSORS + zones], rest[_TENSORS + zones : -1]
         given, d_present = _gather(d_outputs, ctx.kept, count)
         wants = ctx.needs_input_grad[4]
         arguments = (inputs, list(state), *parts, list(zoneout), *flags)
@@ -232,7 +237,7 @@ class _Recurrence(torch.autograd.Function):
         else:
             problem, d = _problem(name, *arguments), _spread(given, d_present, count)
             out = _present(passes.backward(problem, list(history), rest[-1], *d, wants))
-        return None, None, None, None, *_by_argument(out, wants, count, parts[:5]), None, None, *[None] * zones
+        return None, None, None, None, *_by_argument(out, wants, count, parts[:8]), None, None, *[None] * zones
 
 
 def _present(gradients: passes.Gradients) -> list[Tensor]:
@@ -251,7 +256,7 @@ def _by_argument(out: list[Tensor], wants_inputs: bool, count: int, weights: Any
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     """Keep what the backward pass needs."""
     cell, x, state, *rest = inputs
-    weights, (lengths, resets, zoneout, reverse, bf16, low_memory, keep, every) = rest[:5], rest[5:]
+    weights, (lengths, resets, zoneout, reverse, bf16, low_memory, keep, every) = rest[:8], rest[8:]
     ctx.facts = (cell, len(state), len(zoneout), (reverse, bf16, low_memory))
     if not keep:
         return
@@ -263,19 +268,19 @@ def _pull_back(ctx: Any, d_outputs: list[Tensor | None]) -> Any:
     name, count, zones, flags = ctx.facts
     inputs, *rest = ctx.saved_tensors
     state, rest = rest[:count], rest[count:]
-    parts, zoneout, history = rest[:7], rest[7 : 7 + zones], rest[7 + zones : -1]
+    parts, zoneout, history = rest[:_TENSORS], rest[_TENSORS : _TENSORS + zones], rest[_TENSORS + zones : -1]
     given, d_present = _gather(d_outputs, ctx.kept, count)
     wants = ctx.needs_input_grad[1]
     out = torch.ops.ostinato.recurrence_backward(
         name, inputs, state, *parts, zoneout, *flags, wants, history, rest[-1], given, d_present
     )
-    d_inputs, *others = _by_argument(out, wants, count, parts[:5])
+    d_inputs, *others = _by_argument(out, wants, count, parts[:8])
     return None, d_inputs, others[:count], *others[count:], None, None, [None] * zones, *[None] * 5
 
 
 def _remember_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001
     cell, x, state, *rest = inputs
-    weights, (lengths, resets, zoneout, reverse, _, _, wants, history, _, given, d_outputs) = rest[:5], rest[5:]
+    weights, (lengths, resets, zoneout, reverse, _, _, wants, history, _, given, d_outputs) = rest[:8], rest[8:]
     ctx.facts = (cell, len(state), len(zoneout), reverse, wants, len(history), given)
     ctx.save_for_backward(x, *state, *weights, lengths, resets, *zoneout, *d_outputs)
 
@@ -284,8 +289,8 @@ def _pull_back_twice(ctx: Any, d_gradients: list[Tensor | None]) -> Any:
     """The second derivative, through the reference: it costs what the reference costs, in time and in memory."""
     name, count, zones, reverse, wants, kept, given = ctx.facts
     x, *rest = ctx.saved_tensors
-    state, weights, (lengths, resets) = rest[:count], rest[count : count + 5], rest[count + 5 : count + 7]
-    zoneout, d_outputs = rest[count + 7 : count + 7 + zones], rest[count + 7 + zones :]
+    state, weights, rest = rest[:count], rest[count : count + 8], rest[count + 8 :]
+    (lengths, resets), zoneout, d_outputs = rest[:2], rest[2 : 2 + zones], rest[2 + zones :]
     leaves = [x, *state, *weights]
     wanted = [part is not None and (index > 0 or wants) for index, part in enumerate(leaves)]
     with torch.enable_grad():
@@ -302,9 +307,9 @@ def _pull_back_twice(ctx: Any, d_gradients: list[Tensor | None]) -> Any:
             second = torch.autograd.grad(roots, variables, by, allow_unused=True)
     each = iter(second)
     found = [None if part is None else next(each) for part in (*leaves, *d_outputs)]
-    d_x, d_state, d_weights = found[0], found[1 : 1 + count], found[1 + count : 6 + count]
+    d_x, d_state, d_weights = found[0], found[1 : 1 + count], found[1 + count : 9 + count]
     nothing = [None] * zones, None, None, None, None, [None] * kept, None, None
-    return None, d_x, d_state, *d_weights, None, None, *nothing, found[6 + count :]
+    return None, d_x, d_state, *d_weights, None, None, *nothing, found[9 + count :]
 
 
 def _reference_gradient(
@@ -312,8 +317,9 @@ def _reference_gradient(
     d_outputs: list[Any], wanted: list[bool],
 ) -> list[Tensor]:  # fmt: skip
     """What `recurrence_backward` computes, by the reference, with a graph behind it."""
-    x, state, (weight_ih, weight_hh, bias_ih, bias_hh, vectors) = leaves[0], leaves[1 : 1 + count], leaves[1 + count :]
-    weights = Weights(weight_ih, weight_hh, bias_ih, bias_hh, () if vectors is None else tuple(vectors.unbind()))
+    x, state, (*plain, vectors, norm_ih, norm_hh, norm_state) = leaves[0], leaves[1 : 1 + count], leaves[1 + count :]
+    stacked = () if vectors is None else tuple(vectors.unbind())
+    weights = Weights(*plain, vectors=stacked, norm_ih=norm_ih, norm_hh=norm_hh, norm_state=norm_state)
     kind: Any = cell
     call = LayerCall(kind, weights, x, kind.State(*state), lengths, reverse, resets, tuple(zoneout) or None, every=True)
     result = reference.run(call)

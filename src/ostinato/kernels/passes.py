@@ -24,6 +24,9 @@ class Problem(NamedTuple):
     bias_ih: Tensor | None
     bias_hh: Tensor | None
     vectors: Tensor | None
+    norm_ih: Tensor | None
+    norm_hh: Tensor | None
+    norm_state: Tensor | None
     lengths: Tensor | None
     resets: Tensor | None
     zoneout: list[Tensor]
@@ -32,11 +35,13 @@ class Problem(NamedTuple):
     low_memory: bool
 
 
-def saved_width(kernel: Kernel, hidden_size: Any, dtype: torch.dtype, zoneout: bool) -> Any:
-    """Numbers that are kept of a step of a row."""
+def saved_width(kernel: Kernel, hidden_size: Any, dtype: torch.dtype, zoneout: bool, norms: Sequence[Any]) -> Any:
+    """Numbers that are kept of a step of a row; see `NormPlaces` for those of normalisation."""
     lanes = native_module().vector_bytes(kernel.isa) // dtype.itemsize
     padded = (hidden_size + lanes - 1) // lanes * lanes
-    return (kernel.saved + (kernel.states if zoneout else 0)) * padded
+    norm_ih, norm_hh, norm_state = (part is not None for part in norms)
+    parts = kernel.saved + kernel.gates * (norm_ih + norm_hh) + norm_state
+    return (parts + (kernel.states if zoneout else 0)) * padded + (lanes if norm_ih or norm_hh or norm_state else 0)
 
 
 def segment_steps(steps: Any, batch: Any) -> Any:
@@ -53,7 +58,7 @@ def forward(p: Problem, keep: bool, every: bool) -> tuple[list[Tensor], list[Ten
     history = [new(steps, batch, hidden) for _ in range(count if every or (keep and not low) else 1)]
     final = [new(batch, hidden) for _ in range(count)]
     if not low:
-        width = saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout))
+        width = saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout), p[8:11])
         saved = new(steps * batch, width) if keep else None
         _run(p, history, final, saved)
         return history, final, saved
@@ -81,6 +86,9 @@ class Gradients(NamedTuple):
     bias_ih: Tensor | None
     bias_hh: Tensor | None
     vectors: Tensor | None
+    norm_ih: Tensor | None
+    norm_hh: Tensor | None
+    norm_state: Tensor | None
 
 
 def backward(
@@ -93,7 +101,7 @@ def backward(
 ) -> Gradients:
     """The gradient by all that went in."""
     p = with_contiguous(p)
-    weights = (p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.vectors)
+    weights = p[3:11]
     d_history = [None if part is None else part.contiguous() for part in d_history]
     d_final = [None if part is None else part.contiguous() for part in d_final]
     out = Gradients(
@@ -108,7 +116,7 @@ def backward(
     steps = max(len(piece.inputs) for piece, _ in pieces)
     batch, hidden = p.state[0].shape
     held = [p.inputs.new_empty(steps, batch, hidden) for _ in p.state]
-    kept = p.inputs.new_empty(steps * batch, saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout)))
+    kept = p.inputs.new_empty(steps * batch, saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout), p[8:11]))
     scratch = [torch.empty_like(part) for part in p.state]
     for index in reversed(range(len(pieces))):
         piece, part = pieces[index]
@@ -145,18 +153,16 @@ def _segments(p: Problem) -> Iterator[tuple[Problem, slice]]:
 
 def with_contiguous(p: Problem) -> Problem:
     """The same with every array in row-major order."""
-    tensors = (p.inputs, *p.state, p.weight_ih, p.weight_hh, p.resets, p.lengths, *p.zoneout)
+    tensors = (p.inputs, *p.state, *p[3:13], *p.zoneout)
     if all(part is None or part.is_contiguous() for part in tensors):
         return p
-    return p._replace(
-        inputs=p.inputs.contiguous(),
-        state=[part.contiguous() for part in p.state],
-        weight_ih=p.weight_ih.contiguous(),
-        weight_hh=None if p.weight_hh is None else p.weight_hh.contiguous(),
-        resets=None if p.resets is None else p.resets.contiguous(),
-        lengths=None if p.lengths is None else p.lengths.contiguous(),
-        zoneout=[part.contiguous() for part in p.zoneout],
-    )
+
+    def ordered(part: Any) -> Any:
+        if isinstance(part, list):
+            return [each.contiguous() for each in part]
+        return part.contiguous() if isinstance(part, Tensor) else part
+
+    return Problem._make(ordered(part) for part in p)
 
 
 def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
@@ -165,7 +171,7 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
 
 def layer_of(p: Problem, history: list[Tensor], saved: Tensor | None) -> Any:
     """What the native module takes: sizes and addresses."""
-    arrays = (p.inputs, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.vectors, p.lengths, p.resets, saved)
+    arrays = (p.inputs, *p[3:13], saved)
     return native_module().layer(
         *p.inputs.shape,
         p.state[0].shape[1],
@@ -203,14 +209,14 @@ def _run_back(
     accumulate: bool,
 ) -> None:
     if p.inputs.shape[1] == 0:
-        for part in (out.weight_ih, out.weight_hh, out.bias_ih, out.bias_hh, out.vectors):
+        for part in out[2:]:
             if part is not None and not accumulate:
                 part.zero_()
         return
     # where x and h are only ever added their gradients are one, and so are those of the biases
     one = not p.kernel.split
     d_bias = out.bias_hh if one and out.bias_ih is None else out.bias_ih
-    d_arrays = (out.inputs, out.weight_ih, out.weight_hh, d_bias, out.bias_hh, out.vectors)
+    d_arrays = (out.inputs, out.weight_ih, out.weight_hh, d_bias, *out[5:])
     given = (_addresses(d_history), _addresses(d_final), _addresses(out.state), _addresses(d_arrays))
     k = p.kernel
     where = (k.address, k.isa, p.inputs.dtype == torch.float64, threads_for(p))

@@ -1,6 +1,8 @@
 // Back-propagation through time: step by step only what is carried, the gradients of pre-activations and of the state;
-// every few steps, while those are in the cache, what they give to inputs, weights and biases.
+// every few steps, while those are in the cache, what they give to inputs and weights.
 #pragma once
+#include <initializer_list>
+
 #include "forward.hpp"
 
 namespace {
@@ -23,33 +25,42 @@ struct Backward {
   T *d_x, *d_h;                    // [rows][gates][padded]
   Operand *turned_x, *turned_h;    // the same as operands, transposed: [gates·padded][rows]
   Operand *narrow_x, *narrow_h;    // and as they stand, where operands are narrower
+  const bool split;  // whether x and h have gradients of their own
+  const NormPlaces places;
+  T *gain_x, *gain_h, *gain_state;  // in the order of what is saved; of the state also the shift
+  T *sums, *normed, *d_normed;      // by thread, [6][gates·padded]: gains and shifts; by row, [padded]
   T *carry[MAX_STATES], *stayed[MAX_STATES], *d_vectors;
   const T **inputs, **hidden;  // by row of the chunk
   T** d_inputs;
   // by thread
   const Operand** operands;
-  T **targets, **rows_carry, **rows_x, **rows_h, **rows_saved;
+  T **targets, **rows_carry, **rows_x, **rows_h, **rows_saved, **rows_normed, **rows_d_normed;
   const T **rows_before, **rows_after, **rows_outside;
   Operand* panel_of_rows;
   int64_t pointers;
 
   Backward(const Layer& l, const Cell& c, int threads, char* base)
       : arena{base}, plan(l, c, threads, arena), chunk(steps_at_once(l)), many(chunk * l.batch),
-        depth(c.gates * plan.padded) {
-    const int64_t B = plan.B, row = depth, turned = ceil_div(many, Num::depth) * Num::depth;
+        depth(c.gates * plan.padded), split(c.split || l.norm_ih || l.norm_hh),
+        places(plan, (c.saved + (zoned() ? c.states : 0)) * plan.padded) {
+    const int64_t B = plan.B, row = depth, turned = ceil_div(many, Num::depth) * Num::depth, norm = plan.normed();
     packed_ih = arena.take<Operand>(depth * ceil_div(plan.I, W) * W);
     packed_hh = arena.take<Operand>(depth * plan.blocks * W);
     d_x = arena.take<T>(many * row);
-    d_h = c.split ? arena.take<T>(many * row) : d_x;
+    d_h = split ? arena.take<T>(many * row) : d_x;
     turned_x = arena.take<Operand>(row * turned);
-    turned_h = c.split ? arena.take<Operand>(row * turned) : turned_x;
+    turned_h = split ? arena.take<Operand>(row * turned) : turned_x;
     narrow_x = narrow ? arena.take<Operand>(many * row) : nullptr;
-    narrow_h = !narrow ? nullptr : c.split ? arena.take<Operand>(many * row) : narrow_x;
+    narrow_h = !narrow ? nullptr : split ? arena.take<Operand>(many * row) : narrow_x;
     for (int p = 0; p < c.states; ++p) {
       carry[p] = arena.take<T>(B * plan.padded);
       stayed[p] = zoned() ? arena.take<T>(B * plan.padded) : nullptr;
     }
     d_vectors = arena.take<T>(threads * c.vectors * plan.padded);
+    for (T** each : {&gain_x, &gain_h}) *each = arena.take<T>(norm * depth);
+    gain_state = arena.take<T>(norm * 2 * plan.padded);
+    sums = arena.take<T>(norm * 6 * depth * threads);
+    for (T** each : {&normed, &d_normed}) *each = arena.take<T>(norm * B * plan.padded);
     inputs = arena.take<const T*>(many);
     hidden = arena.take<const T*>(many);
     d_inputs = arena.take<T*>(many);
@@ -57,12 +68,9 @@ struct Backward {
     operands = arena.take<const Operand*>(pointers * threads);
     targets = arena.take<T*>(pointers * threads);
     rows_carry = arena.take<T*>(B * threads * c.states);
-    rows_x = arena.take<T*>(B * threads);
-    rows_h = arena.take<T*>(B * threads);
-    rows_saved = arena.take<T*>(B * threads);
-    rows_before = arena.take<const T*>(B * threads * c.states);
-    rows_after = arena.take<const T*>(B * threads * c.states);
-    rows_outside = arena.take<const T*>(B * threads * c.states);
+    for (T*** each : {&rows_x, &rows_h, &rows_saved, &rows_normed, &rows_d_normed}) *each = arena.take<T*>(B * threads);
+    for (const T*** each : {&rows_before, &rows_after, &rows_outside})
+      *each = arena.take<const T*>(B * threads * c.states);
     panel_of_rows = arena.take<Operand>(turned * PANEL * threads);
   }
 
@@ -71,7 +79,8 @@ struct Backward {
     return steps < 1 ? 1 : steps < l.steps ? steps : l.steps;
   }
   bool zoned() const { return plan.layer.zoneout[0] || plan.layer.zoneout[1]; }
-  int64_t saved_row() const { return (plan.cell.saved + (zoned() ? plan.cell.states : 0)) * plan.padded; }
+  int64_t saved_row() const { return places.end; }
+  static const T* array(const void* at) { return static_cast<const T*>(at); }
 
   void run(Team& team, int thread) const {
     const Layer& l = plan.layer;
@@ -80,12 +89,21 @@ struct Backward {
     const Range mine = plan.my_blocks(thread);
     const T** rows = const_cast<const T**>(targets + thread * pointers);
     if (c.recurrent) {
-      weight_rows(l.weight_hh, plan.H, rows);
-      pack(rows, plan.H, plan.by_units ? mine : Range{0, plan.blocks}, !plan.by_units, thread, packed_hh);
+      plan.weight_rows(l.weight_hh, plan.H, rows);
+      const Range own{plan.by_units ? 0 : thread, plan.by_units ? 1 : plan.threads};
+      Columns<Num>::pack_panels(rows, depth, plan.H, plan.by_units ? mine : Range{0, plan.blocks}, own, packed_hh);
     }
     if (l.d_inputs) {
-      weight_rows(l.weight_ih, plan.I, rows);
-      pack(rows, plan.I, {0, ceil_div(plan.I, W)}, true, thread, packed_ih);
+      plan.weight_rows(l.weight_ih, plan.I, rows);
+      Columns<Num>::pack_panels(rows, depth, plan.I, {0, ceil_div(plan.I, W)}, {thread, plan.threads}, packed_ih);
+    }
+    if (plan.normed()) {
+      std::memset(sums + thread * 6 * depth, 0, sizeof(T) * 6 * depth);
+      if (thread == 0) {
+        spread(array(l.norm_ih), plan.G, plan.H, {0, plan.blocks}, gain_x);
+        spread(array(l.norm_hh), plan.G, plan.H, {0, plan.blocks}, gain_h);
+        spread_state(plan, gain_state);
+      }
     }
     std::memset(d_vectors + thread * c.vectors * plan.padded, 0, sizeof(T) * c.vectors * plan.padded);
     if (!team.meet()) return;
@@ -111,24 +129,6 @@ struct Backward {
   }
 
  private:
-  void weight_rows(const void* weight, int64_t columns, const T** rows) const {
-    for (int64_t g = 0; g < plan.G; ++g)
-      for (int64_t u = 0; u < plan.padded; ++u)
-        rows[g * plan.padded + u] =
-            u < plan.H ? static_cast<const T*>(weight) + (g * plan.H + u) * columns : nullptr;
-  }
-
-  // A range of blocks of columns, in panels; one of several threads takes every so manieth.
-  void pack(const T* const* rows, int64_t columns, Range blocks, bool shared, int thread, Operand* packed) const {
-    int index = 0;
-    for (int64_t b = blocks.begin; b < blocks.end; b += MAX_COLUMNS, ++index) {
-      if (shared && index % plan.threads != thread) continue;
-      const int64_t count = b + MAX_COLUMNS < blocks.end ? MAX_COLUMNS : blocks.end - b;
-      const int64_t width = (b + count) * W < columns ? count * W : columns - b * W;
-      Columns<Num>::pack(rows, depth, b * W, width, packed + b * W * depth);
-    }
-  }
-
   void start_row(int64_t b, int64_t i) const {
     for (int p = 0; p < plan.cell.states; ++p) {
       T* to = carry[p] + i * plan.padded;
@@ -179,14 +179,15 @@ struct Backward {
       work.before[p] = before[p], work.after[p] = const_cast<T* const*>(after[p]), work.d_after[p] = carried[p];
       work.d_history[p] = l.d_history[p] && !zoned() ? outside[p] : nullptr;
     }
-    if constexpr (sizeof(T) == 4) c.backward_float(work);
-    else c.backward_double(work);
+    if (l.norm_state) back_to_value(work, int(n), thread);
+    passes<T>(c).backward(work);
+    if (l.norm_ih || l.norm_hh) back_to_products(x, h, saved, n, thread);
     if constexpr (narrow)
       for (int64_t m = 0; m < n; ++m)
         for (int64_t g = 0; g < plan.G; ++g) {
           const int64_t from = g * plan.padded + mine.begin * W, count = (mine.end - mine.begin) * W;
           narrow_row<Num>(x[m] + from, count, narrow_x + (x[m] - d_x) + from, count);
-          if (c.split) narrow_row<Num>(h[m] + from, count, narrow_h + (h[m] - d_h) + from, count);
+          if (split) narrow_row<Num>(h[m] + from, count, narrow_h + (h[m] - d_h) + from, count);
         }
     if (plan.by_units && !team.meet()) return false;
     if (c.recurrent) {
@@ -201,7 +202,46 @@ struct Backward {
         for (int64_t u = mine.begin * W; u < mine.end * W; ++u)
           carried[p][m][u] = reset ? T(0) : carried[p][m][u] + stayed[p][i * plan.padded + u];
     }
-    return plan.by_units || team.go_on(thread);
+    return team.go_on(thread);
+  }
+
+  NormBack<T> norm_back(int which, const T* gain, int64_t width, int64_t n, int thread) const {
+    T* at = sums + (thread * 6 + 2 * which) * depth;
+    return {gain, at, at + depth, width, n};
+  }
+
+  int lanes_from(int64_t unit) const { return int(plan.H - unit < W ? plan.H - unit : W); }
+
+  // Through the normalisation within the step: what it became, the gradient by that, and by what it was.
+  void back_to_value(Tile<T>& work, int n, int thread) const {
+    T **values = rows_normed + thread * plan.B, **gradients = rows_d_normed + thread * plan.B;
+    const int64_t first = plan.first_row(thread);
+    const T* shift = gain_state + plan.padded;
+    for (int64_t m = 0, i = first; m < n; ++m, i = plan.next_row(i)) {
+      values[m] = normed + i * plan.padded, gradients[m] = d_normed + i * plan.padded;
+      const T* normal = work.saved[m] + places.state;
+      for (int64_t u = 0; u < plan.padded; u += W)
+        (Vec<T>::load(normal + u) * Vec<T>::load(gain_state + u) + Vec<T>::load(shift + u)).store(values[m] + u);
+    }
+    work.normed = values, work.d_normed = gradients;
+    passes<T>(plan.cell).backward_before(work);
+    const auto norm = norm_back(2, gain_state, plan.padded, plan.H, thread);
+    for (int m = 0; m < n; ++m)
+      norm.row(gradients[m], work.saved[m] + places.state, work.saved[m][places.rstd + 2], [](int64_t i) { return i; },
+               [&](int64_t i) { return lanes_from(i); });
+  }
+
+  // Through the normalisations of both products.
+  void back_to_products(T* const* x, T* const* h, T* const* saved, int64_t n, int thread) const {
+    const auto at = [&](int64_t i) { return i / W % plan.G * plan.padded + i / W / plan.G * W; };
+    const auto lanes = [&](int64_t i) { return lanes_from(i / W / plan.G * W); };
+    const auto of_x = norm_back(0, gain_x, depth, plan.G * plan.H, thread);
+    const auto of_h = norm_back(1, gain_h, depth, plan.G * plan.H, thread);
+    for (int64_t m = 0; m < n; ++m) {
+      if (!plan.cell.split) std::memcpy(h[m], x[m], sizeof(T) * depth);
+      if (plan.layer.norm_ih) of_x.row(x[m], saved[m] + places.x, saved[m][places.rstd], at, lanes);
+      if (plan.layer.norm_hh) of_h.row(h[m], saved[m] + places.h, saved[m][places.rstd + 1], at, lanes);
+    }
   }
 
   static INLINE const Operand* operand(const Operand* narrowed, const T* row, const T* all) {
@@ -256,8 +296,8 @@ struct Backward {
     const Layer& l = plan.layer;
     const Range mine = Range{0, plan.G * plan.blocks}.part(thread, plan.threads);
     const int64_t deep = ceil_div(rows, Num::depth) * Num::depth;
-    turn(d_x, rows, deep, mine, turned_x, l.d_bias_ih, first);
-    if (plan.cell.split) turn(d_h, rows, deep, mine, turned_h, l.d_bias_hh, first);
+    turn(d_x, rows, deep, mine, turned_x, l.norm_ih ? nullptr : l.d_bias_ih, first);
+    if (split) turn(d_h, rows, deep, mine, turned_h, l.norm_hh ? nullptr : l.d_bias_hh, first);
     one_weight(turned_x, inputs, rows, deep, plan.I, l.d_weight_ih, first, mine, thread);
     if (plan.cell.recurrent) one_weight(turned_h, hidden, rows, deep, plan.H, l.d_weight_hh, first, mine, thread);
   }
@@ -268,7 +308,7 @@ struct Backward {
       Vec<T> total(T(0));
       for (int64_t r = 0; r < rows; ++r) total = total + Vec<T>::load(d + r * depth + column);
       if (d_bias) {
-        const int lanes = int(plan.H - u < W ? plan.H - u : W);
+        const int lanes = lanes_from(u);
         T* bias = static_cast<T*>(d_bias) + g * plan.H + u;
         (first ? total : total + Vec<T>::load(bias, lanes)).store(bias, lanes);
       }
@@ -325,6 +365,15 @@ struct Backward {
       for (int64_t t = plan.length(b); l.d_inputs && t < l.steps; ++t)
         std::memset(static_cast<T*>(l.d_inputs) + (t * B + b) * plan.I, 0, sizeof(T) * plan.I);
     }
+    if (thread == 0 && plan.normed()) {
+      // by gate and unit; what is normalised within the step has one row of units
+      const auto by_gate = [&](int64_t g, int64_t u) { return (u / W * plan.G + g) * W + u % W; };
+      const auto by_unit = [](int64_t, int64_t u) { return u; };
+      if (l.norm_ih) collect(0, l.d_norm_ih, plan.G, by_gate), collect(1, l.d_bias_ih, plan.G, by_gate);
+      if (l.norm_hh) collect(2, l.d_norm_hh, plan.G, by_gate), collect(3, l.d_bias_hh, plan.G, by_gate);
+      T* d_state = static_cast<T*>(l.d_norm_state);
+      if (d_state) collect(4, d_state, 1, by_unit), collect(5, d_state + H, 1, by_unit);
+    }
     if (thread == 0 && l.d_vectors)
       for (int64_t v = 0; v < c.vectors; ++v)
         for (int64_t u = 0; u < H; ++u) {
@@ -332,6 +381,18 @@ struct Backward {
           for (int n = 0; n < plan.threads; ++n) total += d_vectors[(n * c.vectors + v) * plan.padded + u];
           static_cast<T*>(l.d_vectors)[v * H + u] = total;
         }
+  }
+
+  // One kind of sums over all threads.
+  template <class At>
+  void collect(int which, void* out, int64_t gates, At&& at) const {
+    if (!out) return;
+    for (int64_t g = 0; g < gates; ++g)
+      for (int64_t u = 0; u < plan.H; ++u) {
+        T& total = static_cast<T*>(out)[g * plan.H + u];
+        if (!plan.layer.accumulate) total = T(0);
+        for (int n = 0; n < plan.threads; ++n) total += sums[(n * 6 + which) * depth + at(g, u)];
+      }
   }
 };
 

@@ -172,7 +172,7 @@ Layer layer_of(int64_t steps, int64_t batch, int64_t input_size, int64_t hidden_
   layer.steps = steps, layer.batch = batch, layer.input_size = input_size, layer.hidden_size = hidden_size;
   layer.reverse = reverse, layer.bf16 = bf16;
   const void** const plain[] = {&layer.inputs, &layer.weight_ih, &layer.weight_hh, &layer.bias_ih, &layer.bias_hh,
-                                &layer.vectors};
+                                &layer.vectors, &layer.norm_ih, &layer.norm_hh, &layer.norm_state};
   constexpr size_t COUNT = sizeof plain / sizeof *plain;
   if (arrays.size() != COUNT + 3) throw nb::value_error("arrays: not the number that a layer has");
   for (size_t i = 0; i < COUNT; ++i) *plain[i] = reinterpret_cast<const void*>(arrays[i]);
@@ -192,7 +192,7 @@ void backward(Layer layer, bool accumulate, const Addresses& d_history, const Ad
   layer.accumulate = accumulate;
   fill(layer.d_history, d_history), fill(layer.d_final, d_final), fill(layer.d_initial, d_initial);
   void** const plain[] = {&layer.d_inputs, &layer.d_weight_ih, &layer.d_weight_hh, &layer.d_bias_ih, &layer.d_bias_hh,
-                          &layer.d_vectors};
+                          &layer.d_vectors, &layer.d_norm_ih, &layer.d_norm_hh, &layer.d_norm_state};
   constexpr size_t COUNT = sizeof plain / sizeof *plain;
   if (d_arrays.size() != COUNT) throw nb::value_error("d_arrays: not the number that a layer has");
   for (size_t i = 0; i < COUNT; ++i) *plain[i] = reinterpret_cast<void*>(d_arrays[i]);

@@ -1,6 +1,6 @@
 // The time loop: project a few steps' inputs at once, then step by step multiply, update, keep.
 #pragma once
-#include "plan.hpp"
+#include "norm.hpp"
 
 namespace {
 
@@ -31,11 +31,15 @@ struct Forward {
   T** rows_saved;
   T* tiles;
   int64_t tile_size, many;
+  const NormPlaces places;
+  T *normed, *state_gain;  // by thread, [TILE_ROWS][padded]; [2][padded], gain and shift
+  T** rows_normed;
 
   Forward(const Layer& l, const Cell& c, int threads, char* base)
       : arena{base}, plan(l, c, threads, arena), chunk(steps_at_once(l, c, plan)), width(plan.blocks * c.gates * W),
         ih(l.input_size, plan, arena), hh(plan.H, plan, arena),
-        hidden_row(ceil_div(hh.lanes_deep * Num::depth * int64_t(sizeof(Operand)), 64) * 64 / int64_t(sizeof(Operand))) {
+        hidden_row(ceil_div(hh.lanes_deep * Num::depth * int64_t(sizeof(Operand)), 64) * 64 / int64_t(sizeof(Operand))),
+        places(plan, (c.saved + (zoned() ? c.states : 0)) * plan.padded) {
     const int64_t B = plan.B;
     projected = arena.take<T>(chunk * B * width);
     for (int p = 0; p < c.states; ++p) {
@@ -51,8 +55,12 @@ struct Forward {
     rows_before = arena.take<const T*>(B * threads * c.states);
     rows_after = arena.take<T*>(B * threads * c.states);
     rows_saved = arena.take<T*>(B * threads);
-    tile_size = TILE_ROWS * W * (c.gates > MAX_COLUMNS ? c.gates : MAX_COLUMNS);
+    // a row that is normalised is needed whole
+    tile_size = TILE_ROWS * (l.norm_hh || l.norm_state ? width : W * (c.gates > MAX_COLUMNS ? c.gates : MAX_COLUMNS));
     tiles = arena.take<T>(tile_size * threads);
+    normed = l.norm_state ? arena.take<T>(TILE_ROWS * plan.padded * threads) : nullptr;
+    state_gain = l.norm_state ? arena.take<T>(2 * plan.padded) : nullptr;
+    rows_normed = arena.take<T*>(TILE_ROWS * threads);
   }
 
   static int64_t steps_at_once(const Layer& l, const Cell& c, const Plan<Num>& plan) {
@@ -62,7 +70,9 @@ struct Forward {
   }
 
   bool zoned() const { return plan.layer.zoneout[0] || plan.layer.zoneout[1]; }
-  int64_t saved_row() const { return (plan.cell.saved + (zoned() ? plan.cell.states : 0)) * plan.padded; }
+  int64_t saved_row() const { return places.end; }
+
+  static const T* array(const void* at) { return static_cast<const T*>(at); }
 
   void run(Team& team, int thread) const {
     const Layer& l = plan.layer;
@@ -72,8 +82,9 @@ struct Forward {
       if (thread == 0) plan.prepare();
       // panels begin where a thread's blocks begin, so each thread packs what fits its own
       const Range blocks = plan.by_units ? mine : whole_panels(Range{0, plan.blocks}.part(thread, plan.threads));
-      ih.pack(static_cast<const T*>(l.weight_ih), static_cast<const T*>(l.bias_ih), blocks);
-      if (c.recurrent) hh.pack(static_cast<const T*>(l.weight_hh), static_cast<const T*>(l.bias_hh), blocks);
+      ih.pack(array(l.weight_ih), array(l.bias_ih), array(l.norm_ih), blocks);
+      if (c.recurrent) hh.pack(array(l.weight_hh), array(l.bias_hh), array(l.norm_hh), blocks);
+      if (thread == 0) spread_state(plan, state_gain);
       if (!team.meet()) return;
     }
     for (int64_t i = plan.first_row(thread); i < plan.B; i = plan.next_row(i)) start_row(plan.order[i], i, mine);
@@ -135,7 +146,18 @@ struct Forward {
       for (int64_t done = 0; done < n; done += rows) {
         const int some = int(n - done < rows ? n - done : rows);
         for (int m = 0; m < some; ++m) shifted[m] = c[done + m] + b * plan.G * W;
-        ih.multiply_rows(a + done, some, b, count, shifted, true);
+        ih.multiply_rows(a + done, some, b, count, shifted, !l.norm_ih);
+      }
+    }
+    if (!l.norm_ih) return;
+    n = 0;
+    for (int64_t s = begin; s < end; ++s) {
+      const int64_t t = plan.time(s);
+      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
+        T* kept = l.saved ? static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row() : nullptr;
+        const T rstd = normalise_row<T>(c[n], plan.blocks, plan.G, plan.H, ih.gain, ih.bias,
+                                        kept ? kept + places.x : nullptr);
+        if (kept) kept[places.rstd] = rstd;
       }
     }
   }
@@ -171,8 +193,12 @@ struct Forward {
       if (c.recurrent && (l.resets || from_start(t, b))) narrow_row<Num>(before[0][n], H, row, H);
       a[n] = row;
     }
-    const int64_t step = Gates<Num>::group(plan.G);
+    // where whole rows are normalised, a tile is a few rows of all units; else of as many units as registers hold
+    const bool whole = l.norm_hh || l.norm_state;
+    const int64_t step = whole ? plan.blocks : Gates<Num>::group(plan.G);
     T* tile = tiles + thread * tile_size;
+    T** values = rows_normed + thread * TILE_ROWS;
+    for (int m = 0; m < TILE_ROWS && normed; ++m) values[m] = normed + (thread * TILE_ROWS + m) * plan.padded;
     for (int64_t b = mine.begin; b < mine.end; b += step) {
       const int64_t count = b + step < mine.end ? step : mine.end - b;
       const int most = max_rows(panel(plan.G * count));
@@ -181,15 +207,23 @@ struct Forward {
         const int rows = int(ceil_div(n - done, groups));
         T* h[TILE_ROWS];
         for (int m = 0; m < rows; ++m) h[m] = tile + m * count * plan.G * W;
-        if (c.recurrent) hh.multiply_rows(a + done, rows, b, count, h, true);
+        if (c.recurrent) multiply_hidden(a + done, rows, b, count, h, saved + done);
         Tile<T> work{};
         work.rows = rows, work.blocks = int(count), work.tail = last ? int(H - (plan.blocks - 1) * W) : W;
         work.unit = b * W, work.stride = plan.padded;
         work.h = tile, work.x = x + done, work.vectors = plan.vectors;
-        work.saved = l.saved ? saved + done : nullptr;
+        work.saved = l.saved ? saved + done : nullptr, work.normed = values;
         for (int p = 0; p < c.states; ++p) work.before[p] = before[p] + done, work.after[p] = after[p] + done;
-        if constexpr (sizeof(T) == 4) c.forward_float(work);
-        else c.forward_double(work);
+        passes<T>(c).forward(work);
+        if (l.norm_state) {
+          for (int m = 0; m < rows; ++m) {
+            T* kept = saved[done + m];
+            const T rstd = normalise_row<T>(values[m], plan.blocks, 1, H, state_gain, state_gain + plan.padded,
+                                            kept ? kept + places.state : nullptr);
+            if (kept) kept[places.rstd + 2] = rstd;
+          }
+          passes<T>(c).forward_after(work);
+        }
         done += rows;
       }
     }
@@ -201,8 +235,27 @@ struct Forward {
         narrow_row<Num>(plan.history(0, t, plan.order[i]) + from, to - from, hidden[(s + 1) & 1] + i * hidden_row + from,
                         to - from);
     }
-    if (plan.by_units) return team.meet();
+    if (plan.by_units && !team.meet()) return false;
     return team.go_on(thread);
+  }
+
+  // W_hh·h + b_hh of some rows, normalised if so wanted
+  INLINE void multiply_hidden(const Operand* const* a, int rows, int64_t block, int64_t count, T* const* h,
+                              T* const* saved) const {
+    const bool norm = plan.layer.norm_hh;
+    if (!norm && count <= Gates<Num>::group(plan.G)) return hh.multiply_rows(a, rows, block, count, h, true);
+    const int64_t step = Gates<Num>::group(plan.G);
+    T* shifted[TILE_ROWS];
+    for (int64_t b = 0; b < count; b += step) {
+      for (int m = 0; m < rows; ++m) shifted[m] = h[m] + b * plan.G * W;
+      hh.multiply_rows(a, rows, block + b, b + step < count ? step : count - b, shifted, !norm);
+    }
+    for (int m = 0; m < rows && norm; ++m) {
+      T* kept = saved[m];
+      const T rstd = normalise_row<T>(h[m], plan.blocks, plan.G, plan.H, hh.gain, hh.bias,
+                                      kept ? kept + places.h : nullptr);
+      if (kept) kept[places.rstd + 1] = rstd;
+    }
   }
 
   bool from_start(int64_t t, int64_t b) const {

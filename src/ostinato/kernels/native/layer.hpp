@@ -15,7 +15,7 @@ struct Layer {
   bool accumulate;  // add the weights' gradients to what stands there
   bool packed;      // the scratch memory is that of the call before, with its weights
   const void *inputs, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *vectors;  // vectors [vectors, hidden]
-  const void *norm_ih, *norm_hh, *hidden_mask;
+  const void *norm_ih, *norm_hh, *norm_state;  // gains [gates·hidden], gain and shift [2, hidden]
   const void* initial[MAX_STATES];  // [batch, hidden]
   const int64_t* lengths;           // [batch]
   const uint8_t* resets;            // [time, batch]
@@ -24,7 +24,8 @@ struct Layer {
   void* saved;  // [rows, cell.saved, padded hidden], for the backward pass
   // the backward pass only
   const void *d_history[MAX_STATES], *d_final[MAX_STATES];
-  void *d_inputs, *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh, *d_vectors, *d_norm_ih, *d_norm_hh;
+  void *d_inputs, *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh, *d_vectors, *d_norm_ih, *d_norm_hh,
+      *d_norm_state;
   void* d_initial[MAX_STATES];
 };
 
@@ -41,10 +42,22 @@ struct Tile {
   const T* const* before[MAX_STATES];  // by part and row
   T* const* after[MAX_STATES];
   T* const* saved;  // by row, [saved][stride]
+  T* const* normed;  // by row, [stride]: the value to be normalised, then what it became
   // the backward pass
   T* const* d_after[MAX_STATES];            // carried; d_before takes its place
   const T* const* d_history[MAX_STATES];    // from outside, or null
   T *const *d_x, *const *d_h;               // by row, [gates][stride]
+  T* const* d_normed;                       // by row, [stride]
+};
+
+// A cell's functions. One whose step normalises a value has two halves of each pass: forward leaves the value in
+// `normed`, forward_after goes on from what became of it; backward_before gives the gradient to that, backward goes on.
+template <class T>
+struct Passes {
+  void (*forward)(const Tile<T>&);
+  void (*backward)(const Tile<T>&);
+  void (*forward_after)(const Tile<T>&) = nullptr;
+  void (*backward_before)(const Tile<T>&) = nullptr;
 };
 
 struct Cell {
@@ -52,10 +65,8 @@ struct Cell {
   const char* fingerprint;  // of the equations that it was printed from
   int gates, states, saved, vectors;
   bool recurrent, split;  // a product with the hidden state; whether the gradients of its x and h parts differ
-  void (*forward_float)(const Tile<float>&);
-  void (*backward_float)(const Tile<float>&);
-  void (*forward_double)(const Tile<double>&);
-  void (*backward_double)(const Tile<double>&);
+  Passes<float> in_float;
+  Passes<double> in_double;
 };
 
 // Work shared among threads, and the way out of it.

@@ -51,13 +51,15 @@ struct Plan {
 
   Plan(const Layer& l, const Cell& c, int n, Arena& arena)
       : layer(l), cell(c), threads(n), H(l.hidden_size), I(l.input_size), B(l.batch), G(c.gates),
-        blocks(ceil_div(H, W)), padded(blocks * W), by_units(n > 1 && !l.norm_hh && !l.norm_ih && B < 4 * n) {
+        blocks(ceil_div(H, W)), padded(blocks * W), by_units(n > 1 && !normed() && B < 4 * n) {
     order = arena.take<int64_t>(B);
     live = arena.take<int64_t>(l.steps);
     offset = arena.take<int64_t>(l.steps + 1);
     zeros = arena.take<T>(padded);
     vectors = arena.take<T>(c.vectors * padded);
   }
+
+  bool normed() const { return layer.norm_ih || layer.norm_hh || layer.norm_state; }  // rows are not to be divided
 
   // One thread fills in what the others read. A counting sort: lengths are at most `steps`.
   void prepare() const {
@@ -107,6 +109,13 @@ struct Plan {
     if (!layer.history[part]) return nullptr;
     return static_cast<const T*>(layer.history[part]) + (from * B + b) * H;
   }
+  // The rows of a weight [gates·hidden, columns] as products from the left count them, [gates·padded]; null: zeros.
+  void weight_rows(const void* weight, int64_t columns, const T** rows) const {
+    for (int64_t g = 0; g < G; ++g)
+      for (int64_t u = 0; u < padded; ++u)
+        rows[g * padded + u] = u < H ? static_cast<const T*>(weight) + (g * H + u) * columns : nullptr;
+  }
+
   INLINE T* history(int part, int64_t t, int64_t b) const {
     return static_cast<T*>(layer.history[part]) + (t * B + b) * H;
   }
@@ -168,6 +177,15 @@ INLINE void transpose_block(const T* in, int64_t stride, int rows, int columns, 
     for (int i = 0; i < W; ++i) out[j * out_stride + i] = i < rows ? in[i * stride + j] : T(0);
 }
 
+// A vector [gates·hidden] in the order of pre-activations, [blocks][gates][W]; zeros beside it.
+template <class T>
+INLINE void spread(const T* from, int64_t G, int64_t H, Range blocks, T* to) {
+  constexpr int W = Vec<T>::lanes;
+  for (int64_t b = blocks.begin; b < blocks.end; ++b)
+    for (int64_t g = 0; g < G; ++g)
+      for (int64_t w = 0; w < W; ++w) to[(b * G + g) * W + w] = from && b * W + w < H ? from[g * H + b * W + w] : T(0);
+}
+
 // A weight [gates·hidden, depth] for products with its transpose: by block of units, its gates side by side, in panels
 // of a few vectors, [depth][columns][W]. A cell of few gates takes several blocks to a panel.
 template <class Num>
@@ -177,20 +195,18 @@ struct Gates {
   static constexpr int W = Vec<T>::lanes;
   const int64_t depth, lanes_deep, G, H;  // lanes_deep: of the summed axis, see Num::depth
   Operand* packed;
-  T* bias;  // [blocks][gates][W]
+  T *bias, *gain;  // [blocks][gates][W]
 
   Gates(int64_t depth_, const Plan<Num>& plan, Arena& arena)
       : depth(depth_), lanes_deep(ceil_div(depth_, Num::depth)), G(plan.G), H(plan.H) {
     packed = arena.take<Operand>(plan.blocks * G * W * lanes_deep * Num::depth);
     bias = arena.take<T>(plan.blocks * G * W);
+    gain = arena.take<T>(plan.blocks * G * W);
   }
   static INLINE int64_t group(int64_t gates) { return gates >= MAX_COLUMNS ? 1 : MAX_COLUMNS / gates; }
 
-  void pack(const T* weight, const T* shift, Range blocks) const {
-    for (int64_t b = blocks.begin; b < blocks.end; ++b)
-      for (int64_t g = 0; g < G; ++g)
-        for (int64_t w = 0; w < W; ++w)
-          bias[(b * G + g) * W + w] = shift && b * W + w < H ? shift[g * H + b * W + w] : T(0);
+  void pack(const T* weight, const T* shift, const T* scale, Range blocks) const {
+    spread(shift, G, H, blocks, bias), spread(scale, G, H, blocks, gain);
     const int64_t step = group(G);
     for (int64_t b = blocks.begin; b < blocks.end; b += step) {
       const int64_t vectors = G * (b + step < blocks.end ? step : blocks.end - b);
@@ -261,6 +277,17 @@ struct Columns {
           for (int w = 0; w < W; ++w) to[((k / 2) * columns + n) * W * 2 + w * 2 + k % 2] = Num::narrow(v.v[w]);
         }
       }
+  }
+
+  // A range of blocks of columns, in panels: every `own.end`th of them, from `own.begin`.
+  static void pack_panels(const T* const* rows, int64_t depth, int64_t columns, Range blocks, Range own, Operand* packed) {
+    int64_t index = 0;
+    for (int64_t b = blocks.begin; b < blocks.end; b += MAX_COLUMNS, ++index) {
+      if (index % own.end != own.begin) continue;
+      const int64_t count = b + MAX_COLUMNS < blocks.end ? MAX_COLUMNS : blocks.end - b;
+      const int64_t width = (b + count) * W < columns ? count * W : columns - b * W;
+      pack(rows, depth, b * W, width, packed + b * W * depth);
+    }
   }
 };
 

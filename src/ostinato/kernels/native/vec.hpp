@@ -254,12 +254,12 @@ template <class T>
 INLINE Vec<T> log1p(Vec<T> x) {  // ln u, corrected for what u = 1 + x has rounded away
   const Vec<T> one(T(1)), u = one + x;
   const Vec<T> corrected = log(u) - ((u - one) - x) / u;
-  return select(eq(u, Vec<T>(T(__builtin_inf()))), u, corrected);
+  return select(eq(u, Vec<T>(T(0))) | eq(u, Vec<T>(T(__builtin_inf()))), log(u), corrected);
 }
 template <class T>
 INLINE Vec<T> expm1(Vec<T> x) {
   Vec<T> n, q = expm1_reduced(reduce(clamp(x, Bits<T>::lowest_log, Bits<T>::highest_log), n)), s = power_of_two(n);
-  return s * q + (s - Vec<T>(T(1)));
+  return select(gt(x, Vec<T>(Bits<T>::highest_log)), exp(x), s * q + (s - Vec<T>(T(1))));
 }
 
 }  // namespace
