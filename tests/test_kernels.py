@@ -31,14 +31,12 @@ from tests.contract import TOLERANCE, check_call, close, derive, leaves, network
 pytestmark = pytest.mark.skipif(native_module() is None, reason="the native module was not built")
 ISAS: list[str] = native_module().instruction_sets() if native_module() else []
 OPTIONS = ["ragged", "resets", "zoneout"]
-OWN = '''
+OWN = """
 import torch
 from ostinato import GatedCell
 from ostinato.cells import HiddenState
 
 class Minimal(GatedCell):
-    """One gate, which sees the state before through a weight by unit too; its product is in the new value."""
-
     gates, State, vectors = ("f", "n"), HiddenState, ("peek",)
 
     @staticmethod
@@ -46,7 +44,7 @@ class Minimal(GatedCell):
         f = torch.sigmoid(x.f + h.f + v.peek * state.hidden)
         n = torch.tanh(x.n + f * h.n)
         return HiddenState((1 - f) * state.hidden + f * n)
-'''
+"""
 _namespace: dict[str, Any] = {"__name__": __name__}
 exec(OWN, _namespace)  # noqa: S102 - a second process has the same class from the same text
 Minimal: Any = _namespace["Minimal"]

@@ -157,7 +157,7 @@ struct Forward {
         T* kept = l.saved ? static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row() : nullptr;
         const T rstd = normalise_row<T>(c[n], plan.blocks, plan.G, plan.H, ih.gain, ih.bias,
                                         kept ? kept + places.x : nullptr);
-        if (kept) kept[places.rstd] = rstd;
+        if (kept) std::memset(kept + places.rstd, 0, sizeof(T) * W), kept[places.rstd] = rstd;
       }
     }
   }
