@@ -53,7 +53,8 @@ const Isa& isa_named(const std::string& name) {
   throw nb::value_error(("this machine has no " + name).c_str());
 }
 
-// Scratch memory, kept from call to call: fresh memory would cost a page fault every 4 KiB.
+// Scratch memory, kept from call to call: fresh memory would cost a page fault every 4 KiB. What a very large layer took
+// is given back, since there the products cost far more.
 struct Scratch {
   std::unique_ptr<char, decltype(&std::free)> memory{nullptr, &std::free};
   int64_t size = 0;
@@ -73,7 +74,13 @@ struct Scratch {
     }
     return memory.get();
   }
+  void keep_at_most(int64_t bytes) {
+    if (size <= bytes) return;
+    memory.reset();
+    size = 0;
+  }
 };
+constexpr int64_t KEPT_BYTES = int64_t(1) << 27;
 thread_local Scratch scratch;
 
 // Python's signal handlers run ten times a second; whether one of them raised.
@@ -100,6 +107,7 @@ void run(const Layer& layer, uintptr_t cell_address, const std::string& isa_name
         scratch.at_least((backward ? isa.backward_bytes : isa.forward_bytes)(layer, cell, is_double, threads));
     const auto pass = backward ? isa.backward : isa.forward;
     parallel(threads, [&](int thread) { pass(layer, cell, is_double, team, thread, memory); });
+    scratch.keep_at_most(KEPT_BYTES);
   }
   if (team.stop) throw nb::python_error();
 }
