@@ -154,12 +154,13 @@ def step_sides() -> dict[str, Side]:
     x, h, c = (torch.randn(1, hidden) for _ in range(3))
     state, x_of_one, state_of_one = LSTMState(h, c), x.unsqueeze(0), (h.unsqueeze(0), c.unsqueeze(0))
     layer = Recurrent(cell)
+    after = layer.initial_state(1)
 
     def read(result: Any) -> list[np.ndarray]:
         return [result[0].numpy().reshape(1, hidden)]
 
     return {
-        "ours": Side(lambda: layer.step(x, state), read),
+        "ours": Side(lambda: layer.step(x, state, out=after), read),
         "torch_nn_lstm": Side(lambda: whole(x_of_one, state_of_one), read),
         "torch_nn_lstm_cell": Side(lambda: single(x, (h, c)), read),
     }

@@ -70,7 +70,7 @@ def in_turn(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, lis
     >>> max(in_turn({"nothing": lambda: None}, rounds=3)["nothing"]) < 1e-3
     True
     """
-    calls = {name: math.ceil(BLOCK_SECONDS / min(block(run, 1) for _ in range(3))) for name, run in runs.items()}
+    calls = {name: calls_of_a_block(run) for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     names, random = list(runs), np.random.default_rng(0)
     for _ in range(rounds):
@@ -78,6 +78,14 @@ def in_turn(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, lis
             name = names[index]
             seconds[name].append(block(runs[name], calls[name]))
     return seconds
+
+
+def calls_of_a_block(run: Callable[[], Any]) -> int:
+    """How many calls in a row take BLOCK_SECONDS: found by calling, since one call alone finds the caches cold."""
+    calls = 1
+    while (seconds := block(run, calls) * calls) < BLOCK_SECONDS:
+        calls = math.ceil(calls * min(10.0, 1.2 * BLOCK_SECONDS / seconds))
+    return calls
 
 
 def block(run: Callable[[], Any], calls: int) -> float:

@@ -12,6 +12,8 @@ from ostinato.kernels.aten import in_transform
 from ostinato.kernels.call import LayerCall
 from ostinato.kernels.cell_kernels import Kernel, kernel_of, native_module
 
+_WORK_OF_A_TEAM = 1 << 21  # multiplications of a step, below which waking other threads takes longer than they save
+
 
 class Stream:
     """A layer's steps for one batch size, as long as its weights stay what they are."""
@@ -47,7 +49,9 @@ class Stream:
         )
         self._kept = problem  # the first step reads the weights
         layer = passes.layer_of(passes.with_contiguous(problem), [], None)
-        threads = passes.threads_for(problem)
+        rows, hidden = self.state_shape
+        work = rows * hidden * hidden * kernel.gates
+        threads = passes.threads_for(problem) if work >= _WORK_OF_A_TEAM else 1
         self.session: Any = native_module().Session(
             layer, kernel.address, kernel.isa, self.dtype == torch.float64, threads
         )
