@@ -366,7 +366,7 @@ def test_a_long_call_can_be_interrupted(threads: int, rows: int) -> None:
             sent = time.monotonic()
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == "interrupted\n"
-            assert time.monotonic() - sent < 8  # a tenth of a second, but for a busy machine; the call takes 20
+            assert time.monotonic() - sent < 2
             assert process.stdout.readline() == f"(2, {rows}, 1024)\n"
         finally:
             process.kill()

@@ -15,6 +15,7 @@ from ostinato.kernels.cell_kernels import Kernel, instruction_set, kernel_of, na
 
 _REAL = (torch.float32, torch.float64)
 _TENSORS = 10  # what a call takes beside inputs and state: eight weights, lengths and resets
+_NORM_STATE = passes.Problem._fields.index("norm_state") - 1  # of what a problem has beside its kernel
 _CELLS: dict[str, type] = {}
 """Cells by the name that the operator takes, for it takes no classes."""
 
@@ -26,29 +27,27 @@ def serves(call: LayerCall) -> str | None:
         return kernel
     if call.inputs.device.type != "cpu":
         return f"the native loop runs on a CPU, the inputs are on {call.inputs.device}"
-    return _why_not_weights(call.weights) or _why_not_call(call)
-
-
-def _why_not_weights(weights: Weights) -> str | None:
-    if weights.weight_hr is not None:
+    if in_transform():
+        return "a transform of torch.func is at work, which only the reference's plain operations take part in"
+    if call.weights.weight_hr is not None:
         return "the native loop does not project the hidden state"
-    return None
-
-
-def _why_not_call(call: LayerCall) -> str | None:
     if call.hidden_mask is not None:
         return "the native loop does not mask the hidden state"
     if call.batch_norm is not None:
         return "the native loop has no batch normalisation"
-    kinds = {part.dtype for part in (call.inputs, call.weights.weight_ih, *call.state)}
+    if call.zoneout is not None and any(stay is not None and stay.requires_grad for stay in call.zoneout):
+        return "the native loop has no gradient by how much zoneout keeps"
+    return _why_not_types(call)
+
+
+def _why_not_types(call: LayerCall) -> str | None:
     if _bf16_wanted(call):
         return None if _has_bf16() else "this CPU does not multiply bfloat16"
     if torch.is_autocast_enabled("cpu"):
         return f"the native loop has no {torch.get_autocast_dtype('cpu')}"
+    kinds = {part.dtype for part in (call.inputs, call.weights.weight_ih, *call.state)}
     if len(kinds) > 1 or not kinds <= set(_REAL):
         return f"the native loop takes float32 or float64 throughout, found {', '.join(sorted(map(str, kinds)))}"
-    if in_transform():
-        return "a transform of torch.func is at work, which only the reference's plain operations take part in"
     return None
 
 
@@ -72,9 +71,7 @@ def run(call: LayerCall) -> LayerResult:
     vectors = torch.stack(weights.vectors) if weights.vectors else None
     parts = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, vectors]
     parts += [weights.norm_ih, weights.norm_hh, weights.norm_state]
-    keep = torch.is_grad_enabled() and any(
-        part is not None and part.requires_grad for part in (inputs, *state, *parts, *(call.zoneout or ()))
-    )
+    keep = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (inputs, *state, *parts))
     lengths = None if call.lengths is None else call.lengths.to(device="cpu", dtype=torch.int64)
     zoneout = [] if call.zoneout is None else [_or_zero(part, inputs, state[0]) for part in call.zoneout]
     flags = (call.reverse, bf16, call.low_memory)
@@ -144,7 +141,7 @@ _LIBRARY.define(
 
 
 def _problem(cell: str, *parts: Any) -> passes.Problem:
-    return passes.Problem(_kernel(cell, parts[9] is not None), *parts)
+    return passes.Problem(_kernel(cell, parts[_NORM_STATE] is not None), *parts)
 
 
 @torch.library.impl(_LIBRARY, "recurrence", "CPU")

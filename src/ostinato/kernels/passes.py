@@ -34,6 +34,16 @@ class Problem(NamedTuple):
     bf16: bool
     low_memory: bool
 
+    @property
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """From weight_ih to norm_state: what has gradients of its own."""
+        return self[3:11]
+
+    @property
+    def norms(self) -> tuple[Tensor | None, ...]:
+        """The gains of the three normalisations."""
+        return self[8:11]
+
 
 def saved_width(kernel: Kernel, hidden_size: Any, dtype: torch.dtype, zoneout: bool, norms: Sequence[Any]) -> Any:
     """Numbers that are kept of a step of a row; see `NormPlaces` for those of normalisation."""
@@ -58,7 +68,7 @@ def forward(p: Problem, keep: bool, every: bool) -> tuple[list[Tensor], list[Ten
     history = [new(steps, batch, hidden) for _ in range(count if every or (keep and not low) else 1)]
     final = [new(batch, hidden) for _ in range(count)]
     if not low:
-        width = saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout), p[8:11])
+        width = saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout), p.norms)
         saved = new(steps * batch, width) if keep else None
         _run(p, history, final, saved)
         return history, final, saved
@@ -101,7 +111,7 @@ def backward(
 ) -> Gradients:
     """The gradient by all that went in."""
     p = with_contiguous(p)
-    weights = p[3:11]
+    weights = p.weights
     d_history = [None if part is None else part.contiguous() for part in d_history]
     d_final = [None if part is None else part.contiguous() for part in d_final]
     out = Gradients(
@@ -116,7 +126,7 @@ def backward(
     steps = max(len(piece.inputs) for piece, _ in pieces)
     batch, hidden = p.state[0].shape
     held = [p.inputs.new_empty(steps, batch, hidden) for _ in p.state]
-    kept = p.inputs.new_empty(steps * batch, saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout), p[8:11]))
+    kept = p.inputs.new_empty(steps * batch, saved_width(p.kernel, hidden, p.inputs.dtype, bool(p.zoneout), p.norms))
     scratch = [torch.empty_like(part) for part in p.state]
     for index in reversed(range(len(pieces))):
         piece, part = pieces[index]
@@ -153,7 +163,7 @@ def _segments(p: Problem) -> Iterator[tuple[Problem, slice]]:
 
 def with_contiguous(p: Problem) -> Problem:
     """The same with every array in row-major order."""
-    tensors = (p.inputs, *p.state, *p[3:13], *p.zoneout)
+    tensors = (p.inputs, *p.state, *p.weights, p.lengths, p.resets, *p.zoneout)
     if all(part is None or part.is_contiguous() for part in tensors):
         return p
 
@@ -171,7 +181,7 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
 
 def layer_of(p: Problem, history: list[Tensor], saved: Tensor | None) -> Any:
     """What the native module takes: sizes and addresses."""
-    arrays = (p.inputs, *p[3:13], saved)
+    arrays = (p.inputs, *p.weights, p.lengths, p.resets, saved)
     return native_module().layer(
         *p.inputs.shape,
         p.state[0].shape[1],

@@ -25,7 +25,7 @@ class Stream:
         self.tensors, self.marks = parameters, [mark(part) for part in parameters]
         batch, size = call.inputs.shape[1:]
         self.inputs_shape, self.state_shape = torch.Size((batch, size)), call.state[0].shape
-        self.dtype, self.parts = call.inputs.dtype, len(call.state)
+        self.dtype = call.inputs.dtype
         vectors = torch.stack(w.vectors).detach() if w.vectors else None
         weights: Any = [None if part is None else part.detach().contiguous() for part in w[:4]]
         problem = passes.Problem(
