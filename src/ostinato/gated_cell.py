@@ -29,6 +29,14 @@ def identity(values: Tensor) -> Tensor:
     return values
 
 
+def parameter(module: nn.Module, name: str) -> Any:
+    """A module's parameter by name, by the short way: `nn.Module.__getattr__` takes longer than a step of a small cell."""
+    try:
+        return module._parameters[name]
+    except KeyError:  # a parametrisation stands in its place
+        return getattr(module, name)
+
+
 class GatedCell(nn.Module):
     r"""A recurrent cell: x = W_ih·input + b_ih and h = W_hh·hidden + b_hh, then `update(x, h, state)`.
 
@@ -164,13 +172,14 @@ class GatedCell(nn.Module):
 
     def weights(self) -> Weights:
         """The parameters, as a time loop takes them."""
-        vectors = tuple(getattr(self, f"vector_{name}") for name in self.vectors)
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, vectors)
+        vectors = tuple(getattr(self, f"vector_{name}") for name in self.vectors) if self.vectors else ()
+        plain = (parameter(self, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        return Weights(*plain, vectors)  # pyright: ignore[reportArgumentType]
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros, [batch, hidden] for each part of the state, like the weights in type and place."""
-        weight = self.weight_ih
-        return self.State(*(weight.new_zeros(batch_size, self.hidden_size) for _ in self.State._fields))
+        weight, shape = parameter(self, "weight_ih"), (batch_size, self.hidden_size)
+        return self.State._make(weight.new_zeros(shape) for _ in self.State._fields)
 
     def forward(self, inputs: Tensor, state: Any) -> Any:
         """One step: inputs [batch, input], the state before → the state after."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.batch_norm import StepBatchNorm
-from ostinato.gated_cell import GatedCell
+from ostinato.gated_cell import GatedCell, parameter
 from ostinato.kernels.call import LayerCall, Weights
 from ostinato.kernels.recurrence import forced, recurrence
 from ostinato.kernels.reference import live_steps
@@ -163,6 +163,8 @@ class Recurrent(nn.Module):
         weights = self.cell.weights()
         if self.weight_dropout and self.training and weights.weight_hh is not None:
             weights = weights._replace(weight_hh=functional.dropout(weights.weight_hh, self.weight_dropout))
+        if not self.layer_norm and self.batch_norm is None:
+            return weights
         return weights._replace(norm_ih=self.norm_ih, norm_hh=self.norm_hh, norm_state=self.norm_state)
 
     def forward(

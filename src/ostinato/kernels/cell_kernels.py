@@ -115,14 +115,18 @@ def _compiled(cell: type, isa: str, normed: bool) -> int:
     address: int = native.of_equations(isa, code.fingerprint)
     if address:
         return address
+    source = (
+        f'#include "pointwise.hpp"\nnamespace {{\n{code.functions}\nconst Cell CELL = {code.entry};\n}}\n'
+        'extern "C" const void* ostinato_cell() { return &CELL; }\n'
+    )
     try:
         library = _cache() / f"{cell.__name__}-{code.fingerprint}-{isa}-{_headers()}.so"
         if not library.exists():
-            _compile(code, native.flags(isa).split(), library)
+            build(source, isa, library)
         try:
             loaded = ctypes.CDLL(str(library))
         except OSError:  # damaged
-            _compile(code, native.flags(isa).split(), library)
+            build(source, isa, library)
             loaded = ctypes.CDLL(str(library))
     except OSError as error:
         raise BackendUnavailable(f"its kernel could not be kept or loaded: {error}") from None
@@ -136,16 +140,18 @@ def _headers() -> str:
     return hashlib.sha256(headers).hexdigest()[:8]
 
 
-def _compile(code: Any, flags: list[str], library: Path) -> None:
+def build(source: str, isa: str, library: Path) -> None:
+    """Compile C++ against the headers of `native/`, with the flags of an instruction set of the native module.
+
+    Raises:
+        BackendUnavailable: if there is no compiler, or it refuses the source.
+        OSError: if the library cannot be written.
+    """
     compiler = next((found for name in ("c++", "g++", "clang++") if (found := shutil.which(name))), None)
     if compiler is None:
         raise BackendUnavailable(
             "its equations are your own, and there is no C++ compiler here to make a kernel of them"
         )
-    text = (
-        f'#include "pointwise.hpp"\nnamespace {{\n{code.functions}\nconst Cell CELL = {code.entry};\n}}\n'
-        'extern "C" const void* ostinato_cell() { return &CELL; }\n'
-    )
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "cell.so"
         command = [
@@ -155,13 +161,13 @@ def _compile(code: Any, flags: list[str], library: Path) -> None:
             "-std=c++17",
             "-fPIC",
             "-shared",
-            *flags,
+            *native_module().flags(isa).split(),
             f"-I{SOURCES}",
             "-",
             "-o",
             str(made),
         ]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
             raise BackendUnavailable(f"{compiler} could not compile its kernel: {first}")

@@ -21,24 +21,37 @@ def _expression(node: Node, name: Callable[[Any], str]) -> str:
 
 
 class _Printer:
-    """Names for values, and the lines that make them."""
+    """Names for values, and the lines that make them; what stands in memory is read where it is first wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_row: bool) -> None:
         self.names: dict[Node, str] = {}
         self.lines: list[str] = []
+        self.by_row, self.rows = by_row, dict[str, str]()
+        self._given: dict[Node, str] = {}
 
     def name(self, node: Node) -> str:
         if node.op == "constant":
             return f"V(T({node.args[0]!r}))"
         return self.names[node]
 
+    def row(self, array: str) -> str:
+        """Where a row of one of the tile's arrays begins; a function that goes along rows asks for it once a row."""
+        return self.keep(array, f"t.{array}[m]") if self.by_row else f"t.{array}[m]"
+
+    def keep(self, array: str, source: str) -> str:
+        """A name for an address."""
+        name = "at_" + array.replace("[", "").replace("]", "")
+        self.rows[name] = f"auto* const {name} = {source};"
+        return name
+
     def given(self, node: Node, name: str, source: str) -> None:
-        self.names[node] = name
-        self.lines.append(f"const V {name} = {source};")
+        self.names[node], self._given[node] = name, source
 
     def make(self, roots: Iterable[Node]) -> None:
         for node in walk(roots, self.names.__contains__):
-            if node not in self.names:
+            if node in self._given:
+                self.lines.append(f"const V {self.names[node]} = {self._given.pop(node)};")
+            elif node not in self.names:
                 self.names[node] = f"n{len(self.names)}"
                 kind = "Mask<T>" if node.is_mask else "V"
                 self.lines.append(f"const {kind} {self.names[node]} = {_expression(node, self.name)};")
@@ -48,27 +61,53 @@ def _leaves(roots: Iterable[Node], stop: Callable[[Node], bool] = lambda _: Fals
     return {node.op for node in walk(roots, stop) if not node.args}
 
 
-_FUNCTION = """template <class T>
-void {function}(const Tile<T>& t) {{
+# Of a copy of the tile the compiler knows that no store changes it. The last block of units may be short, and has code
+# of its own: the others need not ask. The forward pass gets a few rows of few blocks, and goes over rows, so that the
+# constants of functions stay in registers; the backward pass gets whole rows.
+_FORWARD = """template <class T>
+void {function}(const Tile<T>& tile) {{
   using V = Vec<T>;
   constexpr int W = V::lanes;
-  for (int m = 0; m < t.rows; ++m)
-    for (int b = 0; b < t.blocks; ++b) {{
-      [[maybe_unused]] const int lanes = b + 1 == t.blocks ? t.tail : W;
-      const int64_t u = t.unit + b * W;
+  const Tile<T> t = tile;
+  const auto block = [&](int m, int b, [[maybe_unused]] int lanes) __attribute__((always_inline)) {{
+    const int64_t u = t.unit + b * W;
+    {rows}
+    {body}
+  }};
+  const int whole = t.tail == W ? t.blocks : t.blocks - 1;
+  for (int b = 0; b < whole; ++b)
+    for (int m = 0; m < t.rows; ++m) block(m, b, W);
+  for (int m = 0; m < t.rows && whole < t.blocks; ++m) block(m, whole, t.tail);
+}}
+"""
+_BACKWARD = """template <class T>
+void {function}(const Tile<T>& tile) {{
+  using V = Vec<T>;
+  constexpr int W = V::lanes;
+  const Tile<T> t = tile;
+  const auto row = [&](int m, int begin, int end, [[maybe_unused]] int lanes) __attribute__((always_inline)) {{
+    {rows}
+    for (int64_t u = t.unit + begin * W; u < t.unit + end * W; u += W) {{
       {body}
     }}
+  }};
+  const int whole = t.tail == W ? t.blocks : t.blocks - 1;
+  for (int m = 0; m < t.rows; ++m) {{
+    row(m, 0, whole, W);
+    if (whole < t.blocks) row(m, whole, t.blocks, t.tail);
+  }}
 }}
 """
 
 
-def _function(name: str, lines: list[str]) -> str:
-    return _FUNCTION.format(function=name, body="\n      ".join(lines))
+def _function(template: str, name: str, out: _Printer) -> str:
+    indent = "\n      " if template == _BACKWARD else "\n    "
+    return template.format(function=name, rows="\n    ".join(out.rows.values()), body=indent.join(out.lines))
 
 
 def _forward(equations: Equations, saved: list[Node], name: str, new: dict[int, Node], value: Node | None) -> str:
     """The states by place, what is saved of them, and the value that is to be normalised."""
-    out, gates = _Printer(), len(equations.gates)
+    out, gates = _Printer(by_row=False), len(equations.gates)
     kept = dict(enumerate(saved))
     if equations.value is not None:  # each is kept by the half that needs it, the second if both do
         first = {node for node in equations.new if not _on(node, NORMED)}
@@ -80,25 +119,30 @@ def _forward(equations: Equations, saved: list[Node], name: str, new: dict[int, 
     used = _leaves(roots, made.__contains__)
     for node, at in made.items():
         if node in walk(roots, made.__contains__):
-            out.given(node, f"after_{equations.states[at]}", f"V::load(t.after[{at}][m] + u, lanes)")
+            out.given(node, f"after_{equations.states[at]}", f"V::load({out.row(f'after[{at}]')} + u, lanes)")
     if "normed" in used:
-        out.given(NORMED, "normed", "V::load(t.normed[m] + u)")
+        out.given(NORMED, "normed", f"V::load({out.row('normed')} + u)")
     for at, gate in enumerate(equations.gates):
         if f"x_{gate}" in used:
-            out.given(Node(f"x_{gate}"), f"x_{gate}", f"V::load(t.x[m] + u * {gates} + {at} * W)")
+            place = out.keep("x", f"t.x[m] + u * {gates}")
+            out.given(Node(f"x_{gate}"), f"x_{gate}", f"V::load({place} + {at} * W)")
         if f"h_{gate}" in used:
-            source = f"V::load(t.h + ((m * t.blocks + b) * {gates} + {at}) * W)"
-            out.given(Node(f"h_{gate}"), f"h_{gate}", source)
+            place = out.keep("h", f"t.h + (m * t.blocks + b) * {gates} * W")
+            out.given(Node(f"h_{gate}"), f"h_{gate}", f"V::load({place} + {at} * W)")
     _load_state(equations, used, out)
-    out.make(roots)
-    for at, node in new.items():
-        out.lines.append(f"{out.name(node)}.store(t.after[{at}][m] + u, lanes);")
+    order = walk(new.values(), lambda _: False)
+    for at, node in sorted(new.items(), key=lambda each: order.index(each[1]) if each[1] in order else 0):
+        before = f"before_{equations.states[at]}"
+        out.make([node, Node(before)] if before in used else [node])  # for it may be replaced by the state after
+        out.lines.append(f"{out.name(node)}.store({out.row(f'after[{at}]')} + u, lanes);")
     if value is not None:
-        out.lines.append(f"{out.name(value)}.first(lanes).store(t.normed[m] + u);")
+        out.make([value])
+        out.lines.append(f"{out.name(value)}.first(lanes).store({out.row('normed')} + u);")
     if kept:
-        stores = [f"{out.name(node)}.store(t.saved[m] + {at} * t.stride + u);" for at, node in kept.items()]
-        out.lines.append("if (t.saved) {\n        " + "\n        ".join(stores) + "\n      }")
-    return _function(name, out.lines)
+        out.make(kept.values())
+        out.lines += ["if (t.saved) {", "  auto* const at_saved = t.saved[m] + u;"]
+        out.lines += [f"  {out.name(node)}.store(at_saved + {at} * t.stride);" for at, node in kept.items()] + ["}"]
+    return _function(_FORWARD, name, out)
 
 
 def _on(node: Node, leaf: Node) -> bool:
@@ -109,7 +153,7 @@ def _on(node: Node, leaf: Node) -> bool:
 def _load_state(equations: Equations, used: set[str], out: _Printer) -> None:
     for at, part in enumerate(equations.states):
         if f"before_{part}" in used:
-            out.given(Node(f"before_{part}"), f"before_{part}", f"V::load(t.before[{at}][m] + u, lanes)")
+            out.given(Node(f"before_{part}"), f"before_{part}", f"V::load({out.row(f'before[{at}]')} + u, lanes)")
     for at, vector in enumerate(equations.vectors):
         if f"v_{vector}" in used:
             out.given(Node(f"v_{vector}"), f"v_{vector}", f"V::load(t.vectors + {at} * t.stride + u)")
@@ -117,25 +161,26 @@ def _load_state(equations: Equations, used: set[str], out: _Printer) -> None:
 
 def _begin_backward(equations: Equations, saved: list[Node], roots: list[Node]) -> _Printer:
     """What the forward pass left, and the gradients that come in."""
-    out, at_hand = _Printer(), {*saved, *equations.new}
+    out, at_hand = _Printer(by_row=True), {*saved, *equations.new}
     needed = set(walk(roots, at_hand.__contains__))
     ops = {node.op for node in needed if not node.args}
     _load_state(equations, ops, out)
     if "normed" in ops:
-        out.given(NORMED, "normed", "V::load(t.normed[m] + u)")
+        out.given(NORMED, "normed", f"V::load({out.row('normed')} + u)")
     for at, node in enumerate(saved):
         if node in needed and node not in out.names:
-            out.given(node, f"saved_{at}", f"V::load(t.saved[m] + {at} * t.stride + u)")
+            out.given(node, f"saved_{at}", f"V::load({out.row('saved')} + {at} * t.stride + u)")
     for at, (part, node) in enumerate(zip(equations.states, equations.new, strict=True)):
         if node in needed and node not in out.names:
-            out.given(node, f"after_{part}", f"V::load(t.after[{at}][m] + u, lanes)")
+            out.given(node, f"after_{part}", f"V::load({out.row(f'after[{at}]')} + u, lanes)")
     for at, part in enumerate(equations.states):
         if f"d_{part}" in ops:
-            carried = f"V::load(t.d_after[{at}][m] + u)"
-            outside = f"(t.d_history[{at}] ? V::load(t.d_history[{at}][m] + u, lanes) : V(T(0)))"
-            out.given(Node(f"d_{part}"), f"d_{part}", f"{carried} + {outside}")
+            history = f"t.d_history[{at}]"
+            carried, outside = out.row(f"d_after[{at}]"), out.keep(history[2:], f"{history} ? {history}[m] : nullptr")
+            source = f"V::load({carried} + u) + ({outside} ? V::load({outside} + u, lanes) : V(T(0)))"
+            out.given(Node(f"d_{part}"), f"d_{part}", source)
     if "d_value" in ops:
-        out.given(Node("d_value"), "d_value", "V::load(t.d_normed[m] + u)")
+        out.given(Node("d_value"), "d_value", f"V::load({out.row('d_normed')} + u)")
     out.make(roots)
     return out
 
@@ -144,23 +189,24 @@ def _backward_to_norm(equations: Equations, saved: list[Node], name: str) -> str
     """The gradient by the normalised value."""
     gradient = equations.gradients["normed"]
     out = _begin_backward(equations, saved, [gradient])
-    out.lines.append(f"{out.name(gradient)}.first(lanes).store(t.d_normed[m] + u);")
-    return _function(name, out.lines)
+    out.lines.append(f"{out.name(gradient)}.first(lanes).store({out.row('d_normed')} + u);")
+    return _function(_BACKWARD, name, out)
 
 
 def _backward(equations: Equations, saved: list[Node], name: str) -> str:
     gradients = {leaf: node for leaf, node in equations.gradients.items() if leaf != "normed"}
     out = _begin_backward(equations, saved, list(gradients.values()))
     for at, gate in enumerate(equations.gates):
-        out.lines.append(f"{out.name(gradients[f'x_{gate}'])}.first(lanes).store(t.d_x[m] + {at} * t.stride + u);")
-        if equations.split:
-            out.lines.append(f"{out.name(gradients[f'h_{gate}'])}.first(lanes).store(t.d_h[m] + {at} * t.stride + u);")
+        for part in ("x", "h") if equations.split else ("x",):
+            place = f"{out.row(f'd_{part}')} + {at} * t.stride + u"
+            out.lines.append(f"{out.name(gradients[f'{part}_{gate}'])}.first(lanes).store({place});")
     for at, part in enumerate(equations.states):
-        out.lines.append(f"{out.name(gradients[f'before_{part}'])}.first(lanes).store(t.d_after[{at}][m] + u);")
+        place = f"{out.row(f'd_after[{at}]')} + u"
+        out.lines.append(f"{out.name(gradients[f'before_{part}'])}.first(lanes).store({place});")
     for at, vector in enumerate(equations.vectors):
         place = f"t.d_vectors + {at} * t.stride + u"
         out.lines.append(f"(V::load({place}) + {out.name(gradients[f'v_{vector}'])}.first(lanes)).store({place});")
-    return _function(name, out.lines)
+    return _function(_BACKWARD, name, out)
 
 
 @dataclass(frozen=True)

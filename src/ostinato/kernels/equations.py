@@ -20,8 +20,8 @@ _DECOMPOSED: Any = get_decompositions(
         aten.addcmul, aten.clamp, aten.elu, aten.elu_backward, aten.gelu, aten.gelu_backward, aten.hardsigmoid,
         aten.hardsigmoid_backward, aten.hardtanh, aten.hardtanh_backward, aten.leaky_relu, aten.leaky_relu_backward,
         aten.lerp, aten.log_sigmoid_backward,
-        aten.log_sigmoid_forward, aten.logaddexp, aten.new_zeros, aten.ones_like, aten.rsub, aten.sigmoid_backward,
-        aten.silu, aten.silu_backward, aten.softplus, aten.softplus_backward, aten.square, aten.tanh_backward,
+        aten.log_sigmoid_forward, aten.logaddexp, aten.new_zeros, aten.ones_like, aten.rsub,
+        aten.silu, aten.silu_backward, aten.softplus, aten.softplus_backward, aten.square,
         aten.threshold_backward, aten.zeros_like,
     ]
 )  # fmt: skip
@@ -101,6 +101,10 @@ def _translate(name: str, args: list[Any], kwargs: dict[str, Any]) -> Node:
         return _apply(_LOGIC[name], *nodes)
     if name in ("logical_not", "bitwise_not"):
         return _apply("!", *nodes)
+    if name == "sigmoid_backward":
+        return _sigmoid_backward(*nodes)
+    if name == "tanh_backward":
+        return _apply("-", nodes[0], _apply("*", _apply("*", *nodes), nodes[1]))
     if name == "neg":
         return constant(0) if nodes[0] == constant(0) else _apply("neg", *nodes)
     if name == "where":
@@ -114,6 +118,19 @@ def _translate(name: str, args: list[Any], kwargs: dict[str, Any]) -> Node:
     if name == "pow" and isinstance(args[1], int | float):
         return _power(nodes[0], float(args[1]))
     raise BackendUnavailable(f"no kernel for the operation {name}: the equations must be point-wise arithmetic")
+
+
+def _sigmoid_backward(gradient: Node, y: Node) -> Node:
+    """d·y·(1 − y) as p − p·y with p = d·y, which is one fused operation after p.
+
+    A gate mostly multiplies something, y ⊙ v: then d = u·v, and u·y is at hand as the gradient by v.
+    """
+    if gradient.op == "*":
+        first, second = gradient.args
+        product = _apply("*", _apply("*", first, y), second)
+    else:
+        product = _apply("*", gradient, y)
+    return _apply("-", product, _apply("*", product, y))
 
 
 def _power(base: Node, exponent: float) -> Node:

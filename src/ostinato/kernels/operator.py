@@ -45,9 +45,10 @@ def _why_not_types(call: LayerCall) -> str | None:
         return None if _has_bf16() else "this CPU does not multiply bfloat16"
     if torch.is_autocast_enabled("cpu"):
         return f"the native loop has no {torch.get_autocast_dtype('cpu')}"
-    kinds = {part.dtype for part in (call.inputs, call.weights.weight_ih, *call.state)}
-    if len(kinds) > 1 or not kinds <= set(_REAL):
-        return f"the native loop takes float32 or float64 throughout, found {', '.join(sorted(map(str, kinds)))}"
+    kind, others = call.inputs.dtype, (call.weights.weight_ih, *call.state)
+    if kind not in _REAL or any(part.dtype is not kind for part in others):
+        kinds = sorted({str(part.dtype) for part in (call.inputs, *others)})
+        return f"the native loop takes float32 or float64 throughout, found {', '.join(kinds)}"
     return None
 
 

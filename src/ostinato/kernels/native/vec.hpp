@@ -63,21 +63,55 @@ struct Vec {
   // the first `count` lanes; the others are zero, or left as they are
   static INLINE Vec load(const T* from, int count) {
     if (__builtin_expect(count >= lanes, 1)) return load(from);
-    T held[lanes] = {};
-    std::memcpy(held, from, sizeof(T) * count);
-    return load(held);
+    return load_some(from, count);
   }
   INLINE void store(T* to, int count) const {
     if (__builtin_expect(count >= lanes, 1)) return store(to);
-    T held[lanes];
-    store(held);
-    std::memcpy(to, held, sizeof(T) * count);
+    store_some(to, count);
   }
   INLINE Vec first(int count) const {  // zero from lane `count` on, whatever stands there
     if (__builtin_expect(count >= lanes, 1)) return *this;
-    T held[lanes];
-    store(held);
-    return load(held, count);
+    return first_some(count);
+  }
+  // without a call of memcpy, around which a loop would have to save all its registers
+  static INLINE Vec load_some(const T* from, int count) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) return (Lanes)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+    else return (Lanes)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) return (Lanes)_mm256_maskload_ps(from, (__m256i)below(count));
+    else return (Lanes)_mm256_maskload_pd(from, (__m256i)below(count));
+#else
+    Vec out(T(0));
+    for (int i = 0; i < lanes; ++i)
+      if (i < count) out.v[i] = from[i];
+    return out;
+#endif
+  }
+  INLINE void store_some(T* to, int count) const {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
+    else _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) _mm256_maskstore_ps(to, (__m256i)below(count), (__m256)v);
+    else _mm256_maskstore_pd(to, (__m256i)below(count), (__m256d)v);
+#else
+    for (int i = 0; i < lanes; ++i)
+      if (i < count) to[i] = v[i];
+#endif
+  }
+  INLINE Vec first_some(int count) const {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) return (Lanes)_mm512_maskz_mov_ps(__mmask16((1u << count) - 1), (__m512)v);
+    else return (Lanes)_mm512_maskz_mov_pd(__mmask8((1u << count) - 1), (__m512d)v);
+#else
+    return (Lanes)((Ints)v & below(count));
+#endif
+  }
+  static INLINE Ints below(int count) {  // all bits of the lanes before lane `count`
+    Ints lane{};
+    for (int i = 0; i < lanes; ++i) lane[i] = i;
+    return (Ints)(lane < (lane - lane + count));
   }
   INLINE T sum() const {
     T total = 0;
@@ -144,13 +178,7 @@ template <class T> INLINE Vec<T> sqrt(Vec<T> x) {
 }
 
 template <class T> INLINE Vec<T> reciprocal(Vec<T> x) { return Vec<T>(T(1)) / x; }
-// 1/x to the last bit or two, for an x that is neither 0 nor infinite
-template <class T> INLINE Vec<T> reciprocal_inside(Vec<T> x) { return reciprocal(x); }
 #if defined(__AVX512F__)
-template <> INLINE Vec<float> reciprocal_inside(Vec<float> x) {  // an estimate of 14 bits, and one step of Newton
-  const Vec<float> y = (Vec<float>::Lanes)_mm512_rcp14_ps((__m512)x.v);
-  return y + y * (Vec<float>(1.0f) - x * y);
-}
 template <> INLINE Vec<float> sqrt(Vec<float> x) { return (Vec<float>::Lanes)_mm512_sqrt_ps((__m512)x.v); }
 template <> INLINE Vec<double> sqrt(Vec<double> x) { return (Vec<double>::Lanes)_mm512_sqrt_pd((__m512d)x.v); }
 #elif defined(__AVX2__)
@@ -158,11 +186,13 @@ template <> INLINE Vec<float> sqrt(Vec<float> x) { return (Vec<float>::Lanes)_mm
 template <> INLINE Vec<double> sqrt(Vec<double> x) { return (Vec<double>::Lanes)_mm256_sqrt_pd((__m256d)x.v); }
 #endif
 
-// x = n·ln 2 + r with |r| ≤ ln 2 / 2, for |x| within the range of exp
-template <class T>
+// x = n·ln 2 + r with |r| ≤ ln 2 / 2, for |x| within the range of exp. `Exact`: also where n is large. A float's ln 2 is
+// wrong by 2e-9, which is n times that of eˣ, and nothing in a sigmoid, which is flat where n is more than a few.
+template <bool Exact = true, class T>
 INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n) {
   const T magic = T(1.5) * T(int64_t(1) << Bits<T>::mantissa);  // adding it rounds to an integer
   n = (x * Vec<T>(T(1.4426950408889634)) + Vec<T>(magic)) - Vec<T>(magic);
+  if constexpr (!Exact && sizeof(T) == 4) return x - n * Vec<T>(T(0.69314718055994531));
   // ln 2 in two parts, the first short enough for an exact product with n
   const T high = sizeof(T) == 4 ? T(0.693145751953125) : T(6.93147180369123816490e-01);
   const T low = sizeof(T) == 4 ? T(1.4286068203094172e-6) : T(1.90821492927058770002e-10);
@@ -195,10 +225,10 @@ INLINE Vec<T> expm1_reduced(Vec<T> r) {
   constexpr T c = expm1_coefficient<T>(last);
   return r * horner<T, last - 1>(r, Vec<T>(c));
 }
-// eˣ where |x| < 87 (708) is known
+// eˣ where |x| < 87 (708) is known, see `reduce`
 template <class T>
 INLINE Vec<T> exp_inside(Vec<T> x) {
-  Vec<T> n, q = expm1_reduced(reduce(x, n));
+  Vec<T> n, q = expm1_reduced(reduce<false>(x, n));
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4)
     return (typename Vec<T>::Lanes)_mm512_scalef_ps((__m512)(Vec<T>(T(1)) + q).v, (__m512)n.v);
@@ -216,15 +246,15 @@ INLINE Vec<T> exp(Vec<T> x) {  // in two factors, so that what is too large or t
 }
 template <class T>
 INLINE Vec<T> sigmoid(Vec<T> x) {
-  return reciprocal_inside(Vec<T>(T(1)) + exp_inside(clamp(-x, Bits<T>::lowest_log, Bits<T>::highest_log)));
+  return reciprocal(Vec<T>(T(1)) + exp_inside(clamp(-x, Bits<T>::lowest_log, Bits<T>::highest_log)));
 }
 // tanh x = E / (E + 2) with E = e²ˣ − 1, exact to rounding near zero too
 template <class T>
 INLINE Vec<T> tanh(Vec<T> x) {
   const T edge = sizeof(T) == 4 ? T(20) : T(44);  // beyond half of it tanh is 1
-  Vec<T> n, q = expm1_reduced(reduce(clamp(x + x, -edge, edge), n)), s = power_of_two(n);
+  Vec<T> n, q = expm1_reduced(reduce<false>(clamp(x + x, -edge, edge), n)), s = power_of_two(n);
   const Vec<T> e = s * q + (s - Vec<T>(T(1)));
-  return e * reciprocal_inside(e + Vec<T>(T(2)));
+  return e / (e + Vec<T>(T(2)));
 }
 // ln x = n·ln 2 + 2·artanh((m − 1)/(m + 1)), m in [√½, √2)
 template <class T>
