@@ -30,7 +30,7 @@ def identity(values: Tensor) -> Tensor:
 
 
 def parameter(module: nn.Module, name: str) -> Any:
-    """A module's parameter by name, by the short way: `nn.Module.__getattr__` takes longer than a step of a small cell."""
+    """A module's parameter by name, without the search of `nn.Module.__getattr__`, which takes as long as a short step."""
     try:
         return module._parameters[name]
     except KeyError:  # a parametrisation stands in its place

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.batch_norm import StepBatchNorm
-from ostinato.gated_cell import GatedCell, parameter
+from ostinato.gated_cell import GatedCell
 from ostinato.kernels.call import LayerCall, Weights
 from ostinato.kernels.recurrence import forced, recurrence
 from ostinato.kernels.reference import live_steps
