@@ -30,7 +30,7 @@ def identity(values: Tensor) -> Tensor:
 
 
 def parameter(module: nn.Module, name: str) -> Any:
-    """A module's parameter by name, without the search of `nn.Module.__getattr__`, which takes as long as a short step."""
+    """A module's parameter by name, without the search of `nn.Module.__getattr__`, as long as a short step."""
     try:
         return module._parameters[name]
     except KeyError:  # a parametrisation stands in its place
