@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ostinato import LanguageModel
+from ostinato.kernels import cell_kernels
 
 # the models here are tiny: a second thread would only wait, and wait long where other processes hold the cores
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -22,6 +24,28 @@ WORDS = TEXT.split()
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Kernels of own cells are compiled once for all tests, and not kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSTINATO_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def use_isa(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Chooses an instruction set for the rest of a test."""
+
+    def use(name: str) -> None:
+        monkeypatch.setenv("OSTINATO_ISA", name)
+        monkeypatch.setattr(cell_kernels, "_kernels", {})
+        cell_kernels.instruction_set.cache_clear()
+
+    yield use
+    cell_kernels.instruction_set.cache_clear()
 
 
 def make_text(lines: int = 400) -> str:

@@ -2,79 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import os
 import runpy
 import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ostinato import Bidirectional, Deep, GatedCell, Recurrent, backend
 from ostinato.cells import CELLS, GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
 from ostinato.errors import BackendUnavailable, SettingsError
 from ostinato.kernels import cell_kernels, operator, passes
-from ostinato.kernels.cell_kernels import instruction_set, kernel_of, native_module
-from ostinato.kernels.equations import choose_saved, trace
+from ostinato.kernels.cell_kernels import kernel_of, native_module
+from ostinato.kernels.equations import trace
+from ostinato.kernels.expressions import choose_saved
 from ostinato.kernels.recurrence import choose
 from tests.contract import TOLERANCE, check_call, close, derive, leaves, network, random_call, random_state, run
+from tests.own_cell import Minimal
 
 pytestmark = pytest.mark.skipif(native_module() is None, reason="the native module was not built")
 ISAS: list[str] = native_module().instruction_sets() if native_module() else []
 OPTIONS = ["ragged", "resets", "zoneout"]
-OWN = """
-import torch
-from ostinato import GatedCell
-from ostinato.cells import HiddenState
-
-class Minimal(GatedCell):
-    gates, State, vectors = ("f", "n"), HiddenState, ("peek",)
-
-    @staticmethod
-    def update(x, h, state, v):
-        f = torch.sigmoid(x.f + h.f + v.peek * state.hidden)
-        n = torch.tanh(x.n + f * h.n)
-        return HiddenState((1 - f) * state.hidden + f * n)
-"""
-_namespace: dict[str, Any] = {"__name__": __name__}
-exec(OWN, _namespace)  # noqa: S102 - a second process has the same class from the same text
-Minimal: Any = _namespace["Minimal"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Kernels of own cells are compiled once for this file, and not kept."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OSTINATO_CACHE", str(folder))
-        yield folder
-
-
-@pytest.fixture
-def use_isa(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Chooses an instruction set for the rest of a test."""
-
-    def use(name: str) -> None:
-        monkeypatch.setenv("OSTINATO_ISA", name)
-        monkeypatch.setattr(cell_kernels, "_kernels", {})
-        instruction_set.cache_clear()
-
-    yield use
-    instruction_set.cache_clear()
-
-
-def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    environ, command = os.environ | environment, [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
 
 
 def operator_arguments(call: Any) -> list[Any]:
@@ -173,83 +127,6 @@ def test_unknown_instruction_set_is_named(use_isa: Callable[[str], None]) -> Non
         Recurrent(LSTMCell(2, 3))(torch.zeros(2, 1, 2))
 
 
-RUN_OWN = f"""{OWN}
-from ostinato import Recurrent, backend
-from ostinato.errors import BackendUnavailable
-torch.manual_seed(0)
-net, inputs = Recurrent(Minimal(3, 4)), torch.randn(5, 2, 3)
-try:
-    with backend("native"):
-        print(net(inputs)[0].sum().item())
-except BackendUnavailable as error:
-    print(error)
-    outputs = net(inputs)[0]
-    with backend("reference"):
-        print(torch.equal(outputs, net(inputs)[0]))
-"""
-
-
-def test_an_own_cell_is_compiled_once(cache: Path, tmp_path: Path) -> None:
-    """A second process takes what the first compiled; without it and without a compiler the reference runs."""
-    for dtype in TOLERANCE:
-        assert "native" in check_call(random_call(Minimal, (7, 3, 4, 19), dtype, **dict.fromkeys(OPTIONS, True)))
-    kept = {path.name: path.stat().st_mtime_ns for path in (cache / "kernels").glob("Minimal-*.so")}
-    assert kept
-    torch.manual_seed(0)
-    with backend("native"):
-        wanted = Recurrent(Minimal(3, 4))(torch.randn(5, 2, 3))[0].sum().item()
-    again = python(RUN_OWN, PATH="")
-    assert math.isclose(float(again.stdout), wanted, rel_tol=1e-6), again.stderr
-    assert {path.name: path.stat().st_mtime_ns for path in (cache / "kernels").glob("Minimal-*.so")} == kept
-    without = python(RUN_OWN, PATH="", OSTINATO_CACHE=str(tmp_path))
-    assert without.stdout.splitlines()[1:] == ["True"], without.stderr
-    assert "'native' was asked for: its equations are your own, and there is no C++ compiler here" in without.stdout
-
-
-def cell_of(*functions: Callable[[Tensor], Tensor]) -> Any:
-    """A cell whose state's parts are functions of its inputs; those of a few functions share a compilation."""
-    names = "abcd"[: len(functions)]
-    state = namedtuple("State", ["hidden", *names[1:]])
-
-    def update(x: Any, h: Any, old: Any) -> Any:
-        return state(*(function(part) for function, part in zip(functions, x, strict=True)))
-
-    entries = {"gates": tuple(names), "State": state, "recurrent": False, "update": staticmethod(update)}
-    return type("Applied", (GatedCell,), entries)
-
-
-def apply(kind: Any, values: Tensor, name: str) -> tuple[Any, list[Tensor]]:
-    """What a cell makes of values, by part of its state, and the derivatives, on a backend."""
-    cell = kind(1, len(values)).to(values.dtype)
-    with torch.no_grad():
-        cell.weight_ih.zero_()
-        cell.bias_ih.copy_(values.repeat(len(kind.gates)))
-    with backend(name):
-        state = Recurrent(cell)(values.new_zeros(1, 1, 1))[1]
-        (gradient,) = torch.autograd.grad(sum(part.sum() for part in state), cell.bias_ih)  # type: ignore[arg-type]
-    return [part.detach()[0] for part in state], list(gradient.chunk(len(kind.gates)))
-
-
-REFUSED = {
-    "branches": (lambda x: x if x.mean() > 0 else -x, "cannot be traced: .*value out of a tracing tensor"),
-    "sums": (lambda x: x * x.sum(-1, keepdim=True), "no kernel for the operation sum"),
-    "multiplies": (lambda x: x @ x.T @ x, "no kernel for the operation (mm|t|transpose|permute)"),
-    "holds": (lambda x: x * torch.tensor([1.0, 2.0, 3.0]), "holds a tensor of its own: make it one of its `vectors`"),
-    "rounds": (lambda x: torch.div(x, 0.7, rounding_mode="floor"), "no kernel for"),
-    "truncates": (lambda x: x.int() * 1.0 + 0 * x, "no kernel for"),
-    "draws": (lambda x: x * torch.rand_like(x), "no kernel for the operation rand_like"),
-}
-
-
-@pytest.mark.parametrize("why", REFUSED)
-def test_equations_beyond_arithmetic_are_refused(why: str) -> None:
-    function, told = REFUSED[why]
-    net = Recurrent(cell_of(function)(3, 3))
-    with backend("native"), pytest.raises(BackendUnavailable, match=told):
-        net(torch.randn(2, 3, 3))
-    assert net(torch.randn(2, 3, 3))[0].shape == (2, 3, 3)  # on the reference
-
-
 def test_built_in_kernels_are_fresh() -> None:
     tool = runpy.run_path(str(Path(__file__).parents[1] / "tools/emit_cells.py"))
     assert tool["TARGET"].read_text() == tool["generate"]()
@@ -263,48 +140,6 @@ def test_what_the_backward_pass_keeps() -> None:
     }  # fmt: skip
     assert len(kept) == 4
     assert choose_saved(trace(RNNCell)) == []
-
-
-FUNCTIONS = [
-    (lambda x: x**2, lambda x: torch.where(x > 0.5, x, -3 * x), functional.softplus, lambda x: x**-3),
-    (
-        lambda x: torch.maximum(x, torch.full_like(x, -0.4)),
-        torch.rsqrt,
-        lambda x: x**-0.5,
-        lambda x: x.clamp(-0.75, 1.5),
-    ),
-    (lambda x: torch.minimum(x, x * x), functional.elu, lambda x: x**9, lambda x: x.clamp(min=0.25)),
-    (torch.expm1, torch.log1p, torch.exp, lambda x: x**2.5),
-    (functional.leaky_relu, functional.logsigmoid, functional.hardtanh, lambda x: torch.relu(x) / (1 + x * x)),
-]
-FAR = [0.0, -1.0, 1.0, 0.3, -0.3, 2.5, -2.5, 15.0, -15.0, 40.0, -40.0, 90.0, -90.0, 1e4, -1e4, math.nan]
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("functions", FUNCTIONS)
-def test_functions_agree_far_out_and_let_nan_through(functions: Any, dtype: torch.dtype) -> None:
-    kind, values = cell_of(*functions), torch.tensor(FAR, dtype=dtype)
-    (found, slopes), (wanted, wanted_slopes) = (apply(kind, values, name) for name in ("native", "reference"))
-    numbers = [part[:-1] for part in slopes], [part[:-1] for part in wanted_slopes]  # torch's own slopes at NaN differ
-    for one, other in zip(found + numbers[0], wanted + numbers[1], strict=True):
-        torch.testing.assert_close(one, other, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype], equal_nan=True)
-    assert all(part[-1].isnan() for part in found)
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_functions_are_accurate(isa: str, use_isa: Callable[[str], None]) -> None:
-    """In float32 to a few units of the last place, over all that does not underflow; near zero too."""
-    use_isa(isa)
-    near = torch.logspace(-12, 0, 400)
-    wide = torch.cat([torch.linspace(-85, 85, 4001), near, -near])
-    positive = torch.cat([torch.logspace(-30, 30, 2001), near])
-    found, _ = apply(cell_of(torch.tanh, torch.sigmoid, torch.exp, torch.expm1), wide, "native")
-    exact = [function(wide.double()) for function in (torch.tanh, torch.sigmoid, torch.exp, torch.expm1)]
-    more, _ = apply(cell_of(torch.log, torch.log1p, torch.sqrt, torch.reciprocal), positive, "native")
-    exact += [function(positive.double()) for function in (torch.log, torch.log1p, torch.sqrt, torch.reciprocal)]
-    for one, other in zip(found + more, exact, strict=True):
-        unit = 2.0 ** (other.abs().clamp(min=1e-37).log2().floor() - 23)
-        assert float(((one.double() - other).abs() / unit).max()) < 4
 
 
 @pytest.mark.skipif("avx512_bf16" not in ISAS[:1], reason="this CPU does not multiply bfloat16")

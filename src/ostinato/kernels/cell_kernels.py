@@ -109,6 +109,7 @@ def _built_in_name(cell: type) -> str:
 def _compiled(cell: type, isa: str, normed: bool) -> int:
     """Address of a kernel made here of a cell's equations; the library that holds it is kept for the next process."""
     from ostinato.kernels.emit import emit
+    from ostinato.kernels.expressions import identifier
 
     code = emit(cell, normed)
     native = native_module()
@@ -120,7 +121,7 @@ def _compiled(cell: type, isa: str, normed: bool) -> int:
         'extern "C" const void* ostinato_cell() { return &CELL; }\n'
     )
     try:
-        library = _cache() / f"{cell.__name__}-{code.fingerprint}-{isa}-{_headers()}.so"
+        library = _cache() / f"{identifier(cell)}-{code.fingerprint}-{isa}-{_headers()}.so"
         if not library.exists():
             build(source, isa, library)
         try:
@@ -167,18 +168,23 @@ def build(source: str, isa: str, library: Path) -> None:
             "-o",
             str(made),
         ]
-        done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
         if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-            raise BackendUnavailable(f"{compiler} could not compile its kernel: {first}")
+            told = done.stderr.decode(errors="replace").strip()
+            first = next((line for line in told.splitlines() if "error" in line), told[:200])
+            raise BackendUnavailable(f"its kernel could not be compiled: {first} ({compiler})")
         write_bytes(library, made.read_bytes())
 
 
 def _cache() -> Path:
     base = os.environ.get("OSTINATO_CACHE")
     if not base:
-        home = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-        base = str(Path(os.environ.get("XDG_CACHE_HOME") or home) / "ostinato")
+        default = "Library/Caches" if sys.platform == "darwin" else ".cache"
+        try:
+            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / default
+        except RuntimeError as error:  # nor does the system know one
+            raise FileNotFoundError(f"{error} (OSTINATO_CACHE can name a folder)") from None
+        base = str(Path(home) / "ostinato")
     folder = Path(base) / "kernels"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

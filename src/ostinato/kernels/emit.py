@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ostinato.kernels.equations import NORMED, Equations, Node, choose_saved, trace, walk
+from ostinato.kernels.equations import trace
+from ostinato.kernels.expressions import NORMED, Equations, Node, choose_saved, walk
 
 
 def _expression(node: Node, name: Callable[[Any], str]) -> str:
@@ -18,6 +20,12 @@ def _expression(node: Node, name: Callable[[Any], str]) -> str:
     if node.op in ("+", "-", "*", "/", "&", "|"):
         return f" {node.op} ".join(name(arg) for arg in node.args)
     return f"{node.op}({', '.join(name(arg) for arg in node.args)})"
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return '__builtin_nan("")'
+    return repr(value) if math.isfinite(value) else f"{'-' * (value < 0)}__builtin_inf()"
 
 
 class _Printer:
@@ -31,7 +39,7 @@ class _Printer:
 
     def name(self, node: Node) -> str:
         if node.op == "constant":
-            return f"V(T({node.args[0]!r}))"
+            return f"V(T({_number(node.args[0])}))"
         return self.names[node]
 
     def row(self, array: str) -> str:
@@ -45,6 +53,8 @@ class _Printer:
         return name
 
     def given(self, node: Node, name: str, source: str) -> None:
+        while name in self.names.values():  # a part of the state may be called as one of ours is
+            name += "_"
         self.names[node], self._given[node] = name, source
 
     def make(self, roots: Iterable[Node]) -> None:
@@ -179,8 +189,8 @@ def _begin_backward(equations: Equations, saved: list[Node], roots: list[Node]) 
             carried, outside = out.row(f"d_after[{at}]"), out.keep(history[2:], f"{history} ? {history}[m] : nullptr")
             source = f"V::load({carried} + u) + ({outside} ? V::load({outside} + u, lanes) : V(T(0)))"
             out.given(Node(f"d_{part}"), f"d_{part}", source)
-    if "d_value" in ops:
-        out.given(Node("d_value"), "d_value", f"V::load({out.row('d_normed')} + u)")
+    if "d__value" in ops:
+        out.given(Node("d__value"), "d_value", f"V::load({out.row('d_normed')} + u)")
     out.make(roots)
     return out
 
