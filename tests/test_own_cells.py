@@ -350,6 +350,20 @@ def test_a_long_product_is_read_once() -> None:
     assert len(choose_saved(trace(cell_of(logistic)))) == 1
 
 
+def test_old_values_are_read_after_the_normalisation() -> None:
+    """Where nothing is kept for a gradient, a new value is written over the old one."""
+
+    class Both(GatedCell):
+        gates, State = ("a", "b"), State
+
+        @staticmethod
+        def update(x: Any, h: Any, state: Any, norm: Norm = identity) -> Any:
+            value = torch.sigmoid(x.a + h.a) * state.value + torch.tanh(x.b + h.b) + state.hidden
+            return State(torch.tanh(norm(value) + state.value + state.hidden), value)
+
+    assert "native" in check_call(random_call(Both, (5, 3, 4, 7), torch.float64, norm=True, resets=True))
+
+
 def test_a_state_that_stays_or_is_constant() -> None:
     class Still(GatedCell):
         gates, State = ("a",), State

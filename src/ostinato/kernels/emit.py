@@ -120,7 +120,7 @@ def _forward(equations: Equations, saved: list[Node], name: str, new: dict[int, 
     out, gates = _Printer(by_row=False), len(equations.gates)
     kept = dict(enumerate(saved))
     if equations.value is not None:  # each is kept by the half that needs it, the second if both do
-        first = {node for node in equations.new if not _on(node, NORMED)}
+        first = {*new.values()} if value is not None else {*equations.new} - {*new.values()}
         second = set(walk([node for node in equations.new if node not in first], first.__contains__)) - first
         kept = {at: node for at, node in kept.items() if (node in second) == (value is None)}
     roots = [*new.values(), *kept.values(), *([] if value is None else [value])]
@@ -158,6 +158,21 @@ def _forward(equations: Equations, saved: list[Node], name: str, new: dict[int, 
 def _on(node: Node, leaf: Node) -> bool:
     """Whether a value is made of a leaf."""
     return leaf in walk([node], lambda _: False)
+
+
+def _halves(equations: Equations) -> tuple[dict[int, Node], dict[int, Node]]:
+    """The parts of the state by place that are made before the normalisation within the step, and those after it.
+
+    A new value may be written over the old one, so a part whose old value is read after it is made after it too.
+    """
+    new = dict(enumerate(equations.new))
+    late = {at for at, node in new.items() if _on(node, NORMED)}
+    while True:
+        read = _leaves([new[at] for at in late], {node for at, node in new.items() if at not in late}.__contains__)
+        more = {at for at, part in enumerate(equations.states) if f"before_{part}" in read} - late
+        if not more:
+            return {at: new[at] for at in new if at not in late}, {at: new[at] for at in sorted(late)}
+        late |= more
 
 
 def _load_state(equations: Equations, used: set[str], out: _Printer) -> None:
@@ -234,8 +249,7 @@ def emit(cell: Any, normed: bool = False) -> Code:
     equations = trace(cell, normed)
     saved = choose_saved(equations)
     names = [f"{equations.name}_{way}" for way in ("forward", "backward")]
-    first = {at: node for at, node in enumerate(equations.new) if not _on(node, NORMED)}
-    second = {at: node for at, node in enumerate(equations.new) if at not in first}
+    first, second = _halves(equations)
     functions = [
         _forward(equations, saved, names[0], first, equations.value),
         _backward(equations, saved, names[1]),
