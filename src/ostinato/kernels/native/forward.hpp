@@ -4,7 +4,6 @@
 
 namespace {
 
-constexpr int TILE_ROWS = 8;
 constexpr int64_t PROJECTED_BYTES = 1 << 19;  // of projected inputs at a time: they stay in the cache until used
 
 template <class Num>
@@ -87,7 +86,7 @@ struct Forward {
       if (thread == 0) spread_state(plan, state_gain);
       if (!team.meet()) return;
     }
-    for (int64_t i = plan.first_row(thread); i < plan.B; i = plan.next_row(i)) start_row(plan.order[i], i, mine);
+    for (const int64_t* i = plan.rows_of(thread); *i < plan.B; ++i) start_row(plan.order[*i], *i, mine);
     if (plan.by_units && !team.meet()) return;
     for (int64_t s = 0; s < l.steps; s += chunk) {
       const int64_t end = s + chunk < l.steps ? s + chunk : l.steps;
@@ -124,7 +123,8 @@ struct Forward {
     int64_t n = 0;
     for (int64_t s = begin; s < end; ++s) {
       const int64_t t = plan.time(s);
-      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
+      for (const int64_t* own = plan.rows_of(thread); *own < plan.live[t]; ++own, ++n) {
+        const int64_t i = *own;
         const T* row = static_cast<const T*>(l.inputs) + (t * plan.B + plan.order[i]) * plan.I;
         const int64_t local = (s - begin) * plan.B + i;
         if constexpr (narrow) {
@@ -153,7 +153,8 @@ struct Forward {
     n = 0;
     for (int64_t s = begin; s < end; ++s) {
       const int64_t t = plan.time(s);
-      for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
+      for (const int64_t* own = plan.rows_of(thread); *own < plan.live[t]; ++own, ++n) {
+        const int64_t i = *own;
         T* kept = l.saved ? static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row() : nullptr;
         const T rstd = normalise_row<T>(c[n], plan.blocks, plan.G, plan.H, ih.gain, ih.bias,
                                         kept ? kept + places.x : nullptr);
@@ -176,7 +177,8 @@ struct Forward {
       after[p] = rows_after + (thread * c.states + p) * B;
     }
     int64_t n = 0;
-    for (int64_t i = plan.first_row(thread); i < plan.live[t]; i = plan.next_row(i), ++n) {
+    for (const int64_t* own = plan.rows_of(thread); *own < plan.live[t]; ++own, ++n) {
+      const int64_t i = *own;
       const int64_t b = plan.order[i];
       x[n] = projected + (local * B + i) * width;
       T* kept = l.saved ? static_cast<T*>(l.saved) + (plan.offset[t] + i) * saved_row() : nullptr;
@@ -230,10 +232,10 @@ struct Forward {
     if (zoned()) blend(t, n, thread, before, after, mine);
     if (c.recurrent) {  // the next step's operand
       const int64_t from = mine.begin * W, to = mine.end * W < H ? mine.end * W : H;
-      int64_t m = 0;
-      for (int64_t i = plan.first_row(thread); m < n; i = plan.next_row(i), ++m)
-        narrow_row<Num>(plan.history(0, t, plan.order[i]) + from, to - from, hidden[(s + 1) & 1] + i * hidden_row + from,
-                        to - from);
+      const int64_t* own = plan.rows_of(thread);
+      for (int64_t m = 0; m < n; ++m)
+        narrow_row<Num>(plan.history(0, t, plan.order[own[m]]) + from, to - from,
+                        hidden[(s + 1) & 1] + own[m] * hidden_row + from, to - from);
     }
     if (plan.by_units && !team.meet()) return false;
     return team.go_on(thread);
@@ -265,10 +267,9 @@ struct Forward {
   // new' = new + m ⊙ (old − new)
   void blend(int64_t t, int64_t n, int thread, const T** const* before, T** const* after, Range mine) const {
     const Layer& l = plan.layer;
-    int64_t m = 0;
-    for (int64_t i = plan.first_row(thread); m < n; i = plan.next_row(i), ++m)
+    for (int64_t m = 0; m < n; ++m)
       for (int p = 0; p < plan.cell.states; ++p) {
-        const int64_t b = plan.order[i];
+        const int64_t i = plan.rows_of(thread)[m], b = plan.order[i];
         const T* stay = l.zoneout[p] ? static_cast<const T*>(l.zoneout[p]) + (t * plan.B + b) * plan.H : nullptr;
         T* to = carried[p] ? carried[p] + i * plan.padded : plan.history(p, t, b);
         for (int64_t u = mine.begin * W; u < mine.end * W && u < plan.H; ++u) {

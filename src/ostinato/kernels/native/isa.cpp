@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "backward.hpp"
+#include "forward.hpp"
 #include "pointwise.hpp"
 
 namespace {

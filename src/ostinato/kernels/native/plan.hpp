@@ -47,6 +47,7 @@ struct Plan {
   int64_t* order;                            // rows by falling length, [batch]
   int64_t* live;                             // rows that have not ended, [steps]
   int64_t* offset;                           // rows of the steps before in time, [steps + 1]
+  int64_t* own;                              // by thread, see `rows_of`
   T *zeros, *vectors;                        // [padded], [cell.vectors][padded]
 
   Plan(const Layer& l, const Cell& c, int n, Arena& arena)
@@ -55,6 +56,7 @@ struct Plan {
     order = arena.take<int64_t>(B);
     live = arena.take<int64_t>(l.steps);
     offset = arena.take<int64_t>(l.steps + 1);
+    own = arena.take<int64_t>(threads * (B + 1));
     zeros = arena.take<T>(padded);
     vectors = arena.take<T>(c.vectors * padded);
   }
@@ -80,6 +82,7 @@ struct Plan {
     } else {
       for (int64_t b = 0; b < B; ++b) order[b] = b;
     }
+    deal_rows();
     offset[0] = 0;
     for (int64_t t = 0; t < steps; ++t) offset[t + 1] = offset[t] + live[t];
   }
@@ -89,16 +92,20 @@ struct Plan {
   INLINE Range my_blocks(int thread) const {
     return by_units ? Range{0, blocks}.part(thread, threads) : Range{0, blocks};
   }
-  // Rows of a thread, in runs: of equal length one run each, so that neighbours in memory stay with one core; ragged
-  // several, since rows are sorted by length and each should have long ones and short.
-  INLINE int64_t run_of_rows() const {
-    const int64_t share = ceil_div(B, threads);
-    return layer.lengths ? ceil_div(share, 4) : share;
-  }
-  INLINE int64_t first_row(int thread) const { return by_units ? 0 : thread * run_of_rows(); }
-  INLINE int64_t next_row(int64_t i) const {
-    if (by_units || ++i % run_of_rows()) return by_units ? i + 1 : i;
-    return i + (threads - 1) * run_of_rows();
+  // Rows of a thread, rising, and after them B, which never lives. They come in runs: of equal length one run each, so
+  // that neighbours in memory stay with one core; ragged several, since rows are sorted by length and each thread should
+  // have long ones and short.
+  INLINE const int64_t* rows_of(int thread) const { return own + thread * (B + 1); }
+  int64_t run_of_rows() const { return layer.lengths ? ceil_div(ceil_div(B, threads), 4) : ceil_div(B, threads); }
+  int64_t most_rows() const { return by_units ? B : ceil_div(ceil_div(B, run_of_rows()), threads) * run_of_rows(); }
+  void deal_rows() const {
+    const int64_t run = run_of_rows();
+    for (int thread = 0; thread < threads; ++thread) {
+      int64_t* to = own + thread * (B + 1);
+      for (int64_t i = 0; i < B; ++i)
+        if (by_units || i / run % threads == thread) *to++ = i;
+      *to = B;
+    }
   }
 
   // Row b's state before the step at time t, or null where it was carried in place.
@@ -124,12 +131,11 @@ struct Plan {
 // Numbers as operands, and zeros after them.
 template <class Num>
 INLINE void narrow_row(const typename Num::Real* from, int64_t n, typename Num::Operand* to, int64_t padded_n) {
-  if constexpr (Num::depth == 1) {
-    std::memcpy(to, from, sizeof(*to) * n);
-    std::memset(to + n, 0, sizeof(*to) * (padded_n - n));
-    return;
-  }
   int64_t k = 0;
+  if constexpr (Num::depth == 1) {  // a call of memcpy would cost as much as a short row
+    using V = Vec<typename Num::Real>;
+    for (; k + V::lanes <= n; k += V::lanes) V::load(from + k).store(to + k);
+  }
 #if defined(OSTINATO_BF16)
   if constexpr (Num::depth > 1)
     for (; k + 16 <= n; k += 16) {

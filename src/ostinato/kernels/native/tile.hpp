@@ -25,6 +25,7 @@ struct BFloat16 {
 };
 
 constexpr int MAX_COLUMNS = 4;  // vectors of a panel
+constexpr int TILE_ROWS = 8;    // at most
 constexpr int max_rows(int columns) {
   if (OSTINATO_REGISTERS == 32) return columns == 4 ? 6 : 8;
   return columns == 4 ? 3 : columns == 3 ? 4 : 6;
