@@ -275,7 +275,7 @@ class Recurrent(nn.Module):
         drops = self.training and (self.locked_dropout or self.recurrent_dropout or self.weight_dropout)
         if drops or self.layer_norm or self.zoneout_rates or not possible() or forced() not in ("auto", "native"):
             return None
-        cell = self.cell
+        cell: Any = self._modules["cell"]  # the short way
         tensors: list[Tensor] = [part for part in cell._parameters.values() if part is not None]
         if self._stream is None or not self._stream.holds(tensors, inputs):
             check_inputs(inputs.unsqueeze(0), self.input_size, None)

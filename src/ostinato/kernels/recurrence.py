@@ -58,7 +58,10 @@ def _known(name: str) -> str:
 
 def forced() -> str:
     """The backend that is forced here and now, or `auto`."""
-    return _forced.name or _known(os.environ.get("OSTINATO_BACKEND") or "auto")
+    if _forced.name:
+        return _forced.name
+    wanted = os.environ.get("OSTINATO_BACKEND")
+    return _known(wanted) if wanted else "auto"
 
 
 def choose(call: LayerCall) -> str:
