@@ -17,6 +17,7 @@ lint: .venv/installed-dev
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/python tools/emit_cells.py --check
+	$(BIN)/python tools/mutants.py --check
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/language_model.py

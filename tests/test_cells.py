@@ -17,6 +17,7 @@ from ostinato.cells import CELLS, HiddenState
 from ostinato.errors import BackendUnavailable
 from ostinato.initialisers import INITIALISERS
 from ostinato.kernels.aten import fused_name
+from ostinato.kernels.cell_kernels import native_module, why_no_kernel
 from ostinato.kernels.reference import live_steps
 from ostinato.kernels.scan import coefficients
 from ostinato.networks import flatten_state, map_state
@@ -48,9 +49,12 @@ PRESETS: list[dict[str, bool]] = [
     {"ragged": True, "resets": True, "every": True},
     {"ragged": True, "reverse": True},
     {"norm": True, "mask": True},
+    {"norm": True, "ragged": True, "reverse": True},
     {"zoneout": True, "resets": True},
     dict.fromkeys(OPTIONS, True),
+    dict.fromkeys([option for option in OPTIONS if option != "mask"], True),
 ]
+"""The native loop has no mask: what it does of the rest is seen where there is none."""
 TWICE = ["reference", "scan", "native"]
 """The backends that can be differentiated twice."""
 
@@ -66,11 +70,14 @@ def test_backends_agree(kind: type[GatedCell], dtype: torch.dtype) -> None:
     for shape in SHAPES:
         for options in PRESETS:
             served = check_call(random_call(kind, shape, dtype, **options))
+            assert "native" in served or "mask" in options or native_module() is None or why_no_kernel(kind)
             assert "scan" in served or not coefficients(kind) or "low_memory" in options
             assert "aten" in served or not fused_name(kind) or set(options) - {"bias"}
 
 
-@pytest.mark.parametrize("options", [[], ["ragged", "reverse", "low_memory"], ["zoneout", "every", "low_memory"]])
+@pytest.mark.parametrize(
+    "options", [[], ["ragged", "reverse", "low_memory"], ["zoneout", "norm", "low_memory"]], ids=str
+)
 @pytest.mark.parametrize("kind", ALL)
 def test_backends_agree_over_many_steps(kind: type[GatedCell], options: list[str]) -> None:
     """So many that kernels take them in pieces: projections, gradients of weights, what low_memory keeps."""

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ostinato.kernels import cell_kernels, operator, passes
 from ostinato.kernels.cell_kernels import kernel_of, native_module
 from ostinato.kernels.equations import trace
 from ostinato.kernels.expressions import choose_saved
-from ostinato.kernels.recurrence import choose
+from ostinato.kernels.recurrence import choose, recurrence
 from tests.contract import TOLERANCE, check_call, close, derive, leaves, network, random_call, random_state, run
 from tests.own_cell import Minimal
 
@@ -99,6 +100,18 @@ def test_compiled_networks_agree(name: str, ragged: bool) -> None:
                 close(one, other, torch.float64)
 
 
+@contextmanager
+def threads_of(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Threads for the smallest work."""
+    monkeypatch.setattr(passes, "_WORK_OF_A_THREAD", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("isa", ISAS)
 def test_every_instruction_set_and_number_of_threads(
@@ -106,10 +119,7 @@ def test_every_instruction_set_and_number_of_threads(
 ) -> None:
     """A few rows, of which threads share the units, and many, of which each has its own."""
     use_isa(isa)
-    monkeypatch.setattr(passes, "_WORK_OF_A_THREAD", 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of(threads, monkeypatch):
         for kind in (LSTMCell, GRUCell, RNNCell, Minimal):
             kernel: Any = kernel_of(kind)
             assert kernel.isa == isa
@@ -117,8 +127,13 @@ def test_every_instruction_set_and_number_of_threads(
                 for shape in [(4, 3, 4, 50), (3, 13, 3, 21)]:
                     for options in (dict.fromkeys(OPTIONS, True), {"reverse": True}):
                         assert "native" in check_call(random_call(kind, shape, dtype, **options))
-    finally:
-        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", [LSTMCell, GRUCell])
+def test_threads_do_not_divide_rows_that_are_normalised(kind: type[GatedCell], monkeypatch: pytest.MonkeyPatch) -> None:
+    with threads_of(3, monkeypatch):
+        for shape in [(4, 3, 4, 50), (3, 13, 3, 21)]:
+            assert "native" in check_call(random_call(kind, shape, torch.float64, norm=True, ragged=True))
 
 
 def test_unknown_instruction_set_is_named(use_isa: Callable[[str], None]) -> None:
@@ -205,6 +220,23 @@ def test_a_long_call_can_be_interrupted(threads: int, rows: int) -> None:
             assert process.stdout.readline() == f"(2, {rows}, 1024)\n"
         finally:
             process.kill()
+
+
+def test_zoneout_that_is_differentiated_by_is_the_references() -> None:
+    """h' = new + m ⊙ (old − new), and the gradient by m is old − new."""
+    call = random_call(GRUCell, (1, 2, 3, 5), torch.float64, zoneout=True)
+    with backend("native"):
+        assert choose(call) == "native"
+    assert call.zoneout is not None
+    (stay,) = (None if part is None else part.requires_grad_() for part in call.zoneout)
+    assert stay is not None
+    with backend("native"), pytest.raises(BackendUnavailable, match="no gradient by how much zoneout keeps"):
+        recurrence(call)
+    assert choose(call) == "reference"
+    (found,) = torch.autograd.grad(recurrence(call).outputs.sum(), stay)
+    with torch.no_grad():
+        wanted = call.state.hidden - recurrence(call._replace(zoneout=None)).outputs
+    torch.testing.assert_close(found, wanted)
 
 
 def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
