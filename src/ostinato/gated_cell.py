@@ -173,8 +173,13 @@ class GatedCell(nn.Module):
     def weights(self) -> Weights:
         """The parameters, as a time loop takes them."""
         vectors = tuple(getattr(self, f"vector_{name}") for name in self.vectors) if self.vectors else ()
-        plain = (parameter(self, name) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        return Weights(*plain, vectors)  # pyright: ignore[reportArgumentType]
+        return Weights(
+            parameter(self, "weight_ih"),
+            parameter(self, "weight_hh"),
+            parameter(self, "bias_ih"),
+            parameter(self, "bias_hh"),
+            vectors,
+        )
 
     def initial_state(self, batch_size: int) -> Any:
         """Zeros, [batch, hidden] for each part of the state, like the weights in type and place."""

@@ -4,6 +4,7 @@
 
 namespace {
 
+constexpr int WHOLE_ROWS = 24;  // that are normalised whole: weights are read once for all of them
 constexpr int64_t PROJECTED_BYTES = 1 << 19;  // of projected inputs at a time: they stay in the cache until used
 
 template <class Num>
@@ -31,7 +32,7 @@ struct Forward {
   T* tiles;
   int64_t tile_size, many;
   const NormPlaces places;
-  T *normed, *state_gain;  // by thread, [TILE_ROWS][padded]; [2][padded], gain and shift
+  T *normed, *state_gain;  // by thread, [WHOLE_ROWS][padded]; [2][padded], gain and shift
   T** rows_normed;
 
   Forward(const Layer& l, const Cell& c, int threads, char* base)
@@ -55,11 +56,12 @@ struct Forward {
     rows_after = arena.take<T*>(B * threads * c.states);
     rows_saved = arena.take<T*>(B * threads);
     // a row that is normalised is needed whole
-    tile_size = TILE_ROWS * (l.norm_hh || l.norm_state ? width : W * (c.gates > MAX_COLUMNS ? c.gates : MAX_COLUMNS));
+    tile_size = l.norm_hh || l.norm_state ? WHOLE_ROWS * width
+                                          : TILE_ROWS * W * (c.gates > MAX_COLUMNS ? c.gates : MAX_COLUMNS);
     tiles = arena.take<T>(tile_size * threads);
-    normed = l.norm_state ? arena.take<T>(TILE_ROWS * plan.padded * threads) : nullptr;
+    normed = l.norm_state ? arena.take<T>(WHOLE_ROWS * plan.padded * threads) : nullptr;
     state_gain = l.norm_state ? arena.take<T>(2 * plan.padded) : nullptr;
-    rows_normed = arena.take<T*>(TILE_ROWS * threads);
+    rows_normed = arena.take<T*>(WHOLE_ROWS * threads);
   }
 
   static int64_t steps_at_once(const Layer& l, const Cell& c, const Plan<Num>& plan) {
@@ -199,15 +201,15 @@ struct Forward {
     const bool whole = l.norm_hh || l.norm_state;
     const int64_t step = whole ? plan.blocks : Gates<Num>::group(plan.G);
     T* tile = tiles + thread * tile_size;
-    T** values = rows_normed + thread * TILE_ROWS;
-    for (int m = 0; m < TILE_ROWS && normed; ++m) values[m] = normed + (thread * TILE_ROWS + m) * plan.padded;
+    T** values = rows_normed + thread * WHOLE_ROWS;
+    for (int m = 0; m < WHOLE_ROWS && normed; ++m) values[m] = normed + (thread * WHOLE_ROWS + m) * plan.padded;
     for (int64_t b = mine.begin; b < mine.end; b += step) {
       const int64_t count = b + step < mine.end ? step : mine.end - b;
-      const int most = max_rows(panel(plan.G * count));
+      const int most = whole ? WHOLE_ROWS : max_rows(panel(plan.G * count));
       const bool last = b + count == plan.blocks;
       for (int64_t done = 0, groups = ceil_div(n, most); groups > 0; --groups) {
         const int rows = int(ceil_div(n - done, groups));
-        T* h[TILE_ROWS];
+        T* h[WHOLE_ROWS];
         for (int m = 0; m < rows; ++m) h[m] = tile + m * count * plan.G * W;
         if (c.recurrent) multiply_hidden(a + done, rows, b, count, h, saved + done);
         Tile<T> work{};
@@ -247,7 +249,7 @@ struct Forward {
     const bool norm = plan.layer.norm_hh;
     if (!norm && count <= Gates<Num>::group(plan.G)) return hh.multiply_rows(a, rows, block, count, h, true);
     const int64_t step = Gates<Num>::group(plan.G);
-    T* shifted[TILE_ROWS];
+    T* shifted[WHOLE_ROWS];
     for (int64_t b = 0; b < count; b += step) {
       for (int m = 0; m < rows; ++m) shifted[m] = h[m] + b * plan.G * W;
       hh.multiply_rows(a, rows, block + b, b + step < count ? step : count - b, shifted, !norm);

@@ -231,15 +231,16 @@ struct Gates {
   INLINE void multiply_rows(const Operand* const* a, int rows, int64_t block, int64_t count, T* const* c,
                             bool with_bias) const {
     const int64_t vectors = G * count;
-    T* shifted[8];
+    T* shifted[TILE_ROWS];
     for (int64_t v = 0; v < vectors; v += panel(vectors - v)) {
       const int columns = panel(vectors - v);
       const int64_t first = block * G + v;
-      for (int done = 0; done < rows; done += 8) {
-        const int some = rows - done < 8 ? rows - done : 8;
+      for (int done = 0, tiles = int(ceil_div(rows, max_rows(columns))); tiles > 0; --tiles) {
+        const int some = int(ceil_div(rows - done, tiles));
         for (int m = 0; m < some; ++m) shifted[m] = c[done + m] + v * W;
         multiply<Num>({a + done, lanes_deep, packed + first * W * lanes_deep * Num::depth,
                        with_bias ? bias + first * W : nullptr, shifted, W, false}, some, columns);
+        done += some;
       }
     }
   }

@@ -44,72 +44,50 @@ struct Product {
   bool add;                 // to what stands in c
 };
 
-// acc += a[:, k] ⊗ b[k]
-template <class Num, int M, int N>
-INLINE void add_outer(Vec<typename Num::Real> (&acc)[M][N], const typename Num::Operand* const (&a)[M],
-                      const typename Num::Operand* b, int64_t k) {
-  using V = Vec<typename Num::Real>;
-  constexpr int W = V::lanes;
-  if constexpr (Num::depth == 1) {
-    V w[N];
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) w[n] = V::load(b + n * W);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const V s(a[m][k]);
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) acc[m][n].v += s.v * w[n].v;
-    }
-  } else {
-#if defined(OSTINATO_BF16)
-    __m512bh w[N];
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) w[n] = (__m512bh)_mm512_loadu_si512(b + n * W * 2);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      int pair;
-      std::memcpy(&pair, a[m] + 2 * k, 4);
-      const __m512bh s = (__m512bh)_mm512_set1_epi32(pair);
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) acc[m][n].v = (typename V::Lanes)_mm512_dpbf16_ps((__m512)acc[m][n].v, s, w[n]);
-    }
-#endif
-  }
-}
-
 template <class Num, int M, int N>
 void product(const Product<Num>& p) {
   using T = typename Num::Real;
   using V = Vec<T>;
-  constexpr int W = V::lanes, step = N * W * Num::depth;
-  // a sum waits for the one before it: where there are few, each is made of several
-  constexpr int parts = M * N <= 2 ? 4 : M * N <= 4 ? 2 : 1;
-  V all[parts][M][N];
+  constexpr int W = V::lanes;
+  V acc[M][N];
 #pragma GCC unroll 8
-  for (int part = 0; part < parts; ++part)
+  for (int n = 0; n < N; ++n) {
+    const V from = p.start ? V::load(p.start + n * W) : V(T(0));
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      const V from = p.start && part == 0 ? V::load(p.start + n * W) : V(T(0));
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) all[part][m][n] = from;
-    }
+    for (int m = 0; m < M; ++m) acc[m][n] = from;
+  }
   const typename Num::Operand* a[M];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) a[m] = p.a[m];
   const typename Num::Operand* b = p.b;
-  int64_t k = 0;
-  for (; k + parts <= p.depth; k += parts, b += parts * step) {
+  for (int64_t k = 0; k < p.depth; ++k, b += N * W * Num::depth) {
+    if constexpr (Num::depth == 1) {
+      V w[N];
 #pragma GCC unroll 8
-    for (int part = 0; part < parts; ++part) add_outer<Num, M, N>(all[part], a, b + part * step, k + part);
+      for (int n = 0; n < N; ++n) w[n] = V::load(b + n * W);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const V s(a[m][k]);
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) acc[m][n].v += s.v * w[n].v;
+      }
+    } else {
+#if defined(OSTINATO_BF16)
+      __m512bh w[N];
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) w[n] = (__m512bh)_mm512_loadu_si512(b + n * W * 2);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        int pair;
+        std::memcpy(&pair, a[m] + 2 * k, 4);
+        const __m512bh s = (__m512bh)_mm512_set1_epi32(pair);
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n)
+          acc[m][n].v = (typename V::Lanes)_mm512_dpbf16_ps((__m512)acc[m][n].v, s, w[n]);
+      }
+#endif
+    }
   }
-  for (; parts > 1 && k < p.depth; ++k, b += step) add_outer<Num, M, N>(all[0], a, b, k);
-  auto& acc = all[0];
-#pragma GCC unroll 8
-  for (int part = 1; part < parts; ++part)
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) acc[m][n] = acc[m][n] + all[part][m][n];
   T* c[M];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) c[m] = p.c[m];

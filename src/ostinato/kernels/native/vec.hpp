@@ -186,13 +186,19 @@ template <> INLINE Vec<float> sqrt(Vec<float> x) { return (Vec<float>::Lanes)_mm
 template <> INLINE Vec<double> sqrt(Vec<double> x) { return (Vec<double>::Lanes)_mm256_sqrt_pd((__m256d)x.v); }
 #endif
 
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool FUSED = true;  // a · b + c is rounded once
+#else
+constexpr bool FUSED = false;
+#endif
+
 // x = n·ln 2 + r with |r| ≤ ln 2 / 2, for |x| within the range of exp. `Exact`: also where n is large. A float's ln 2 is
-// wrong by 2e-9, which is n times that of eˣ, and nothing in a sigmoid, which is flat where n is more than a few.
+// wrong by 2e-9, n times that is eˣ, and nothing in tanh, which is flat where n is more than a few.
 template <bool Exact = true, class T>
 INLINE Vec<T> reduce(Vec<T> x, Vec<T>& n) {
   const T magic = T(1.5) * T(int64_t(1) << Bits<T>::mantissa);  // adding it rounds to an integer
   n = (x * Vec<T>(T(1.4426950408889634)) + Vec<T>(magic)) - Vec<T>(magic);
-  if constexpr (!Exact && sizeof(T) == 4) return x - n * Vec<T>(T(0.69314718055994531));
+  if constexpr (!Exact && FUSED && sizeof(T) == 4) return x - n * Vec<T>(T(0.69314718055994531));
   // ln 2 in two parts, the first short enough for an exact product with n
   const T high = sizeof(T) == 4 ? T(0.693145751953125) : T(6.93147180369123816490e-01);
   const T low = sizeof(T) == 4 ? T(1.4286068203094172e-6) : T(1.90821492927058770002e-10);
@@ -225,10 +231,10 @@ INLINE Vec<T> expm1_reduced(Vec<T> r) {
   constexpr T c = expm1_coefficient<T>(last);
   return r * horner<T, last - 1>(r, Vec<T>(c));
 }
-// eˣ where |x| < 87 (708) is known, see `reduce`
+// eˣ where |x| < 87 (708) is known
 template <class T>
 INLINE Vec<T> exp_inside(Vec<T> x) {
-  Vec<T> n, q = expm1_reduced(reduce<false>(x, n));
+  Vec<T> n, q = expm1_reduced(reduce(x, n));
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4)
     return (typename Vec<T>::Lanes)_mm512_scalef_ps((__m512)(Vec<T>(T(1)) + q).v, (__m512)n.v);
