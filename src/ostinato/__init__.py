@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ostinato import features as features
+    from ostinato.analysis import Analyzer as Analyzer
     from ostinato.cells import GatedCell as GatedCell
     from ostinato.cells import GRUCell as GRUCell
     from ostinato.cells import HiddenState as HiddenState
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
 _PUBLIC = {
+    "Analyzer": "ostinato.analysis",
     **dict.fromkeys(
         (
             "GatedCell",
@@ -74,7 +77,9 @@ _PUBLIC = {
     "SeqToSeq": "ostinato.topologies",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = ("features",)
+
+__all__ = ["__version__", *_MODULES, *_PUBLIC]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -82,6 +87,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ostinato")
+    if name in _MODULES:
+        return import_module(f"ostinato.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)
