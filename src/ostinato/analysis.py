@@ -113,7 +113,7 @@ class Analyzer(Settings):
         None, description="instead of words, their n-grams of so many characters, < and > standing at a word's ends"
     )
     stop_words: str | tuple[str, ...] | None = Field(
-        None, description=f"tokens to leave out: {', '.join(STOP_WORDS)}, or a list"
+        None, description=f"tokens to leave out: {', '.join(STOP_WORDS)}, or words (a,b,c, or a file of them)"
     )
     stem: Literal["english"] | None = Field(None, description="reduce words to stems, by Snowball (the extra stem)")
 

@@ -32,7 +32,7 @@ class Record(NamedTuple):
         """File and line, as an error begins."""
         return f"{self.path}: line {self.line}"
 
-    def __getitem__(self, column: Any) -> Any:
+    def value(self, column: str) -> Any:
         """What stands in a column.
 
         Raises:
@@ -49,7 +49,7 @@ class Record(NamedTuple):
         Raises:
             DataError: if there is no such column, or something else than text in it.
         """
-        found = self[column]
+        found = self.value(column)
         if not isinstance(found, str):
             raise DataError(f"{self.where}: column {column!r}: expected text, found {json.dumps(found)[:40]}")
         return found

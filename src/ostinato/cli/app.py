@@ -8,9 +8,10 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-# name → (module with an `app` or a `GROUP`, one line of help)
+# name → (module with an `app` or a `GROUP`, or module:name, and one line of help)
 COMMANDS = {
     "fit": ("ostinato.cli.fit", "Train a model on files, or resume a training."),
+    "features": ("ostinato.cli.features", "Turn text into vectors."),
     "generate": ("ostinato.cli.generate", "Let a model write."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
@@ -45,6 +46,8 @@ class LazyGroup(TyperGroup):
         """The command that is called, imported."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in self._lazy:
-            module = import_module(self._lazy[name][0])
-            command = module.GROUP if hasattr(module, "GROUP") else get_command(module.app)
+            where, _, attribute = self._lazy[name][0].partition(":")
+            module = import_module(where)
+            app = getattr(module, attribute or ("GROUP" if hasattr(module, "GROUP") else "app"))
+            command = app if isinstance(app, TyperGroup) else get_command(app)
         return name, command, rest

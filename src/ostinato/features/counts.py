@@ -49,7 +49,7 @@ class CountSettings(TermSettings):
     """What is counted."""
 
     ngram_range: tuple[int, int] | None = Field(
-        None, description="fewest and most words of a term [default: as the analyzer has it]"
+        None, description="fewest and most words of a term [default: the analyzer's, 1,1]"
     )
     binary: bool = Field(False, description="1 for every term that is there, however often")
 
@@ -149,15 +149,19 @@ class BagOfWords(TransformerMixin, BaseEstimator):
                 raise SettingsError("vocabulary or hashed: columns have terms, or are buckets, not both")
         return settings
 
-    def make_analyzer(self) -> Analyzer:
-        """The analyzer that the parameters describe."""
+    def base_analyzer(self) -> Analyzer:
+        """The analyzer that was given, or the default."""
         analyzer = Analyzer() if self.analyzer is None else self.analyzer
         if not isinstance(analyzer, Analyzer):
             raise SettingsError(f"analyzer: expected an ostinato.Analyzer, found {type(analyzer).__name__}")
-        return Analyzer(**(analyzer.to_dict() | self._changes()))
+        return analyzer
 
-    def _changes(self) -> dict[str, Any]:
-        """What the parameters say otherwise than the analyzer."""
+    def make_analyzer(self) -> Analyzer:
+        """The same with what the parameters say otherwise."""
+        base = self.base_analyzer()
+        return Analyzer(**(base.to_dict() | self._changes(base)))
+
+    def _changes(self, analyzer: Analyzer) -> dict[str, Any]:  # noqa: ARG002
         ngram_range = self.settings().ngram_range
         return {} if ngram_range is None else {"ngram_range": ngram_range}
 

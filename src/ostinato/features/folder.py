@@ -39,9 +39,10 @@ def write_features(features: Any, folder: Path, statistics: bool) -> None:
     else:
         whole = counted.whole
     manifest = {
-        "task": features.kind, "settings": features.settings().plain(), "analyzer": features.analyzer_.to_dict(),
-        "analyzer_fingerprint": features.analyzer_.fingerprint(), "documents": counted.documents, "whole": whole,
+        "task": features.kind, "settings": features.settings().plain(), "analyzer": features.base_analyzer().to_dict(),
+        "analyzer_fingerprint": features.analyzer_.fingerprint(), "whole": whole,
         "own_vocabulary": features.vocabulary is not None,
+        "data": {"documents": counted.documents, "columns": len(columns)},
     }  # fmt: skip
     bundle.write_manifest(folder, manifest)
     terms = [*columns, *others]
@@ -62,7 +63,7 @@ def read_features(kind: Any, folder: Path) -> Any:
     hashed = manifest["settings"].get("hashed")
     try:
         analyzer = Analyzer.from_dict(manifest["analyzer"])
-        own, documents, whole = (manifest[name] for name in ("own_vocabulary", "documents", "whole"))
+        own, whole, documents = manifest["own_vocabulary"], manifest["whole"], manifest["data"]["documents"]
         columns = read_terms(folder / VOCABULARY) if hashed is None else list(range(hashed))
         features = kind(**manifest["settings"], analyzer=analyzer, vocabulary=columns if own else None)
         features._begin()

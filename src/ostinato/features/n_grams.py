@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from ostinato.analysis import Analyzer
+from ostinato.errors import SettingsError
 from ostinato.features.counts import BagOfWords, TermSettings
 
 
@@ -33,9 +34,9 @@ class NGrams(BagOfWords):
 
     Args:
         n: how many words or characters, or fewest and most.
-        unit: `words`; `characters`, across words, blanks left out; `subwords`: characters within a word, whose
-            ends are marked `<` and `>`.
-        analyzer: text to words; `Analyzer()` if None.
+        unit: `words`; `characters` of the text, blanks left out, whatever is a word; `subwords`: characters within a
+            word, whose ends are marked `<` and `>`.
+        analyzer: text to words, without n-grams of its own; `Analyzer()` if None.
         vocabulary, binary, min_df, max_df, max_features, hashed: as of BagOfWords.
 
     >>> grams = NGrams().fit(["猫 喜欢 吃 鱼"])
@@ -70,11 +71,11 @@ class NGrams(BagOfWords):
         self.max_features = max_features
         self.hashed = hashed
 
-    def _changes(self) -> dict[str, Any]:
+    def _changes(self, analyzer: Analyzer) -> dict[str, Any]:
+        if analyzer.ngram_range != (1, 1) or analyzer.char_ngrams is not None:
+            raise SettingsError("n and unit say what an n-gram is: leave ngram_range and char_ngrams to them")
         settings = self.settings()
         sizes = (settings.n, settings.n) if isinstance(settings.n, int) else settings.n
         if settings.unit == "subwords":
-            return {"char_ngrams": sizes, "ngram_range": (1, 1)}
-        return {"ngram_range": sizes, "char_ngrams": None} | (
-            {"tokens": "characters"} if settings.unit == "characters" else {}
-        )
+            return {"char_ngrams": sizes}
+        return {"ngram_range": sizes} | ({"tokens": "characters"} if settings.unit == "characters" else {})

@@ -29,7 +29,7 @@ class TfIdfSettings(TermSettings):
     """How terms are weighed."""
 
     ngram_range: tuple[int, int] | None = Field(
-        None, description="fewest and most words of a term [default: as the analyzer has it]"
+        None, description="fewest and most words of a term [default: the analyzer's, 1,1]"
     )
     idf: Literal["textbook", "smooth", "unsmoothed", "standard", "probabilistic", "none"] = Field(
         "smooth", description="the weight of a term"
