@@ -19,6 +19,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
+from sklearn.svm import LinearSVC
 from sklearn.utils import estimator_checks
 
 from ostinato.analysis import Analyzer
@@ -227,6 +228,8 @@ def test_a_pipeline_and_a_search_over_its_parameters():
     labels = [1, 1, 1, 0, 0, 0] * 4
     pipeline = make_pipeline(make_union(TfIdf(), NGrams(n=3, unit="subwords")), LogisticRegression())
     assert pipeline.fit(texts, labels).score(texts, labels) == 1.0
+    assert make_pipeline(TfIdf(), LinearSVC()).fit(texts, labels).score(texts, labels) == 1.0  # wants 32-bit indices
+    assert TfIdf().fit(texts).transform(texts).indices.dtype == np.int32
     names = pipeline[:-1].get_feature_names_out()
     assert "tfidf__good" in names and "ngrams__<go" in names
     grid = {"tfidf__ngram_range": [(1, 1), (1, 2)], "tfidf__idf": ["smooth", "textbook"], "tfidf__min_df": [1, 2]}

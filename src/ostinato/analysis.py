@@ -77,29 +77,8 @@ class Span(NamedTuple):
     end: int
 
 
-class Analyzer(Settings):
-    """Text to tokens: normalisation, case, words, stop words, stems, n-grams, in this order.
-
-    Words are runs of letters and digits with their marks (don't, café, हिन्दी, B2); other marks and signs separate
-    them. Of text without blanks each Han character and kana is a word, or with `tokens="chinese"` the words of a
-    dictionary; English words in Chinese text are found like any others. Words of one character are words.
-
-    Args:
-        settings: by name, as below.
-
-    Raises:
-        SettingsError: for a setting that is unknown, with the nearest known one, or wrong.
-        MissingExtra: if Chinese words or stems are wanted and their package is not installed.
-
-    >>> Analyzer(tokens="words")("I don't like ＮＬＰ!")
-    ['i', "don't", 'like', 'nlp']
-    >>> Analyzer(tokens="chinese")("猫喜欢Python，我不喜欢。")
-    ['猫', '喜欢', 'python', '我', '不', '喜欢']
-    >>> Analyzer(tokens="whitespace", ngram_range=(2, 2))("猫 喜欢 吃 鱼")
-    ['猫 喜欢', '喜欢 吃', '吃 鱼']
-    >>> Analyzer(char_ngrams=(3, 3))("where")
-    ['<wh', 'whe', 'her', 'ere', 're>']
-    """
+class AnalyzerSettings(Settings):
+    """What a token is."""
 
     normalization: Literal["nfkc", "nfc", "none"] = Field(
         "nfkc", description="Unicode form; nfkc makes full-width letters and ligatures plain; both make ’ an apostrophe"
@@ -116,21 +95,6 @@ class Analyzer(Settings):
         None, description=f"tokens to leave out: {', '.join(STOP_WORDS)}, or words (a,b,c, or a file of them)"
     )
     stem: Literal["english"] | None = Field(None, description="reduce words to stems, by Snowball (the extra stem)")
-
-    def __init__(self, **settings: Any) -> None:
-        try:
-            super().__init__(**settings)
-        except ValidationError as error:
-            raise SettingsError("; ".join(self._explain(problem) for problem in error.errors())) from None
-
-    @field_validator("tokens")
-    @classmethod
-    def _settle(cls, tokens: str) -> str:
-        if tokens == "auto":  # settled now, so that what is saved means the same on a machine with other packages
-            return "chinese" if has_dictionary() else "words"
-        if tokens == "chinese" and not has_dictionary():
-            raise MissingExtra("rjieba", "zh", "tokens = 'chinese' (words takes single characters instead)")
-        return tokens
 
     @field_validator("stop_words", mode="before")
     @classmethod
@@ -158,6 +122,46 @@ class Analyzer(Settings):
         if self.char_ngrams and self.ngram_range != (1, 1):
             raise ValueError("ngram_range: is of words, and char_ngrams puts n-grams of characters in their place")
         return self
+
+
+class Analyzer(AnalyzerSettings):
+    """Text to tokens: normalisation, case, words, stop words, stems, n-grams, in this order.
+
+    Words are runs of letters and digits with their marks (don't, café, हिन्दी, B2); other marks and signs separate
+    them. Of text without blanks each Han character and kana is a word, or with `tokens="chinese"` the words of a
+    dictionary; English words in Chinese text are found like any others. Words of one character are words.
+
+    Args:
+        settings: by name, see `AnalyzerSettings`.
+
+    Raises:
+        SettingsError: for a setting that is unknown, with the nearest known one, or wrong.
+        MissingExtra: if Chinese words or stems are wanted and their package is not installed.
+
+    >>> Analyzer(tokens="words")("I don't like ＮＬＰ!")
+    ['i', "don't", 'like', 'nlp']
+    >>> Analyzer(tokens="chinese")("猫喜欢Python，我不喜欢。")
+    ['猫', '喜欢', 'python', '我', '不', '喜欢']
+    >>> Analyzer(tokens="whitespace", ngram_range=(2, 2))("猫 喜欢 吃 鱼")
+    ['猫 喜欢', '喜欢 吃', '吃 鱼']
+    >>> Analyzer(char_ngrams=(3, 3))("where")
+    ['<wh', 'whe', 'her', 'ere', 're>']
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise SettingsError("; ".join(self._explain(problem) for problem in error.errors())) from None
+
+    @field_validator("tokens")
+    @classmethod
+    def _settle(cls, tokens: str) -> str:
+        if tokens == "auto":  # settled now, so that what is saved means the same on a machine with other packages
+            return "chinese" if has_dictionary() else "words"
+        if tokens == "chinese" and not has_dictionary():
+            raise MissingExtra("rjieba", "zh", "tokens = 'chinese' (words takes single characters instead)")
+        return tokens
 
     def __call__(self, text: str) -> list[str]:
         """The tokens of a text.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ostinato.analysis import Analyzer
+from ostinato.analysis import Analyzer, AnalyzerSettings
 from ostinato.cli.options import given, with_settings
 from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
@@ -26,14 +26,14 @@ from ostinato.tasks.corpus import resolve
 def _command(kind: type[BagOfWords], settings: Any, text: str) -> typer.Typer:
     """A command that writes the matrix of one kind of features."""
 
-    class Options(settings, Analyzer):
+    class Options(settings, AnalyzerSettings):
         """What makes the columns, and what makes the tokens."""
 
     app = typer.Typer(add_completion=False)
     said_otherwise = () if "ngram_range" in settings.model_fields else ("ngram_range", "char_ngrams")
 
     @app.command(help=text)
-    @with_settings(Options, {"Terms": settings, "Text": Analyzer}, leave_out=said_otherwise)
+    @with_settings(Options, {"Terms": settings, "Text": AnalyzerSettings}, leave_out=said_otherwise)
     def command(
         files: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
         output: Annotated[Path, typer.Option("--output", "-o", help="The matrix, for scipy.sparse.load_npz.")],

@@ -33,9 +33,10 @@ def count_rows(rows: Sequence[Sequence[int]], columns: int) -> sparse.csr_array:
     [[2, 0, 1], [0, 0, 0]]
     """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    # 32-bit indices, since liblinear, and so much of scikit-learn, takes no others
+    ids = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
     known = ids >= 0
-    at = np.concatenate([[0], np.cumsum(known)])[np.concatenate([[0], np.cumsum(lengths)])]
+    at = np.concatenate([[0], np.cumsum(known)])[np.concatenate([[0], np.cumsum(lengths)])].astype(np.int32)
     counts = sparse.csr_array((np.ones(int(known.sum()), np.int64), ids[known], at), shape=(len(rows), columns))
     counts.sum_duplicates()
     return counts
