@@ -6,8 +6,6 @@ from typing import Any
 
 import yaml
 
-from ostinato.topologies import count_parameters
-
 
 def model_card(model: Any, sample: str) -> str:
     """README.md of a bundle: task, metrics, data with its fingerprint, settings, a sample and how to use it."""
@@ -25,7 +23,7 @@ def model_card(model: Any, sample: str) -> str:
 
 # An ostinato {model.task}
 
-{count_parameters(model.network):,} parameters.
+{model.size()}.
 
 | metric | value |
 |---|---|

@@ -14,8 +14,8 @@ import torch
 from ostinato import bundle
 from ostinato.errors import BundleError, SettingsError, TrainingError
 from ostinato.files import locked, remove_unfinished, write_text
-from ostinato.settings import Settings
-from ostinato.tasks.model import Model, pick_device
+from ostinato.tasks.corpus import Sources, source_names
+from ostinato.tasks.model import NetworkModel, pick_device
 from ostinato.training.checkpoint import list_checkpoints
 from ostinato.training.find_rate import find_rate
 from ostinato.training.history import event_writer, read_history
@@ -26,11 +26,9 @@ from ostinato.training.report import Reporter, Silent, make_reporter
 from ostinato.training.settings import TrainingSettings
 from ostinato.training.signals import Interrupted
 
-Sources = str | Path | Sequence[str | Path]
 
-
-class FittedModel(Model):
-    """A model that is trained on files by the loop of `ostinato.training`."""
+class FittedModel(NetworkModel):
+    """A network that is trained on files by the loop of `ostinato.training`."""
 
     resumable: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "max_steps", "max_minutes", "patience", "log_every", "threads", "device", "tensorboard"}
@@ -64,9 +62,7 @@ class FittedModel(Model):
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model" if output is None else Path(output)
-            names = {"corpus": _names(corpus), "validation": _names(validation) if validation is not None else []}
-            if "-" in names["corpus"] and "-" in names["validation"]:
-                raise SettingsError("standard input can be the corpus or the validation data, not both")
+            names = source_names(corpus, validation)
             self.reporter = make_reporter(progress)
             # read before anything is replaced, so that bad input loses nothing
             with bundle.writing_bundle(folder, overwrite) as new:
@@ -174,7 +170,7 @@ class FittedModel(Model):
             folder = Path(scratch)
             (folder / bundle.RUN).mkdir()
             self.reporter = make_reporter(progress)
-            prepared = self.prepare(_names(corpus), [], folder)
+            prepared = self.prepare(source_names(corpus, None)["corpus"], [], folder)
             self._codec = prepared.codec
             torch.manual_seed(self.settings.seed)
             self._network = self.build().to(pick_device(self.settings.device))
@@ -189,11 +185,3 @@ class FittedModel(Model):
     @abstractmethod
     def objective(self, corpus: Any) -> Objective:
         """What training descends."""
-
-    def _part(self, kind: type[Settings]) -> Any:
-        return kind(**{name: getattr(self.settings, name) for name in kind.model_fields})
-
-
-def _names(sources: Sources) -> list[str]:
-    listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    return [str(source) if str(source) == "-" else str(Path(source).absolute()) for source in listed]

@@ -18,6 +18,7 @@ from ostinato.files import write_text
 from ostinato.networks import load_weights, named_weights
 from ostinato.settings import Settings
 from ostinato.tasks.card import model_card
+from ostinato.topologies import count_parameters
 from ostinato.training.history import read_history
 
 
@@ -40,7 +41,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class Model(ABC):
-    """A network with its codec, settings and record.
+    """Weights of some kind with their codec, settings and record.
 
     Args:
         settings: by name; an unknown one is an error that names the nearest known.
@@ -51,7 +52,6 @@ class Model(ABC):
 
     def __init__(self, **settings: Any) -> None:
         self.settings: Any = self.Settings.checked(settings)
-        self._network: nn.Module | None = None
         self._codec: TextCodec | None = None
         self.metrics: dict[str, Any] = {}
         """What the last training reached."""
@@ -59,17 +59,6 @@ class Model(ABC):
         """Fingerprint and sizes of what it was trained on."""
         self.history: list[dict[str, Any]] = []
         """The records of `history.jsonl`."""
-
-    @property
-    def network(self) -> Any:
-        """The network.
-
-        Raises:
-            SettingsError: before `fit`.
-        """
-        if self._network is None:
-            raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
-        return self._network
 
     @property
     def codec(self) -> TextCodec:
@@ -83,8 +72,21 @@ class Model(ABC):
         return self._codec
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """The network that the settings and the codec describe, untrained."""
+    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the weights alone, whole or not at all."""
+
+    @abstractmethod
+    def load_weights(self, path: Path, device: str) -> None:
+        """Take the weights that `write_weights` wrote; settings and codec stand already.
+
+        Raises:
+            BundleError: if they are damaged, or not those that the settings describe.
+            SettingsError: if there is no such device here, or it is not one for this model.
+        """
+
+    @abstractmethod
+    def size(self) -> str:
+        """How large the model is, for people."""
 
     def sample(self) -> str:
         """Something for the model card that shows what the model does."""
@@ -130,11 +132,6 @@ class Model(ABC):
         with tempfile.TemporaryDirectory() as scratch:
             return hub.upload(self.save(Path(scratch) / "model"), name, private, message)
 
-    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
-        """Write the weights alone, whole or not at all."""
-        arrays = {name: value.detach().cpu().numpy() for name, value in named_weights(self.network).items()}
-        bundle.write_tensors(path, arrays, notes)
-
     def write_about(self, folder: Path) -> None:
         """Write the model card and the manifest of a trained model."""
         write_text(folder / bundle.CARD, model_card(self, self.sample()))
@@ -162,11 +159,54 @@ class Model(ABC):
         model.metrics, model.data = manifest.get("metrics", {}), manifest.get("data", {})
         model._codec = TextCodec.load(folder / bundle.CODEC)
         model.history = read_history(folder / bundle.HISTORY)
-        with torch.random.fork_rng(devices=[]):
-            network = model.build()
-        model.read_weights(network, folder / bundle.WEIGHTS)
-        model._network = network.to(pick_device(device)).eval()
+        model.load_weights(folder / bundle.WEIGHTS, device)
         return model
+
+    def __repr__(self) -> str:
+        chosen = ", ".join(
+            f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set)
+        )
+        return f"{type(self).__name__}({chosen})"
+
+    def _part(self, kind: type[Settings]) -> Any:
+        return kind(**{name: getattr(self.settings, name) for name in kind.model_fields})
+
+
+class NetworkModel(Model):
+    """A model whose weights are those of a network."""
+
+    _network: nn.Module | None = None
+
+    @property
+    def network(self) -> Any:
+        """The network.
+
+        Raises:
+            SettingsError: before `fit`.
+        """
+        if self._network is None:
+            raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
+        return self._network
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network that the settings and the codec describe, untrained."""
+
+    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the weights alone, whole or not at all."""
+        arrays = {name: value.detach().cpu().numpy() for name, value in named_weights(self.network).items()}
+        bundle.write_tensors(path, arrays, notes)
+
+    def load_weights(self, path: Path, device: str) -> None:
+        """Build the network and fill it."""
+        with torch.random.fork_rng(devices=[]):
+            network = self.build()
+        self.read_weights(network, path)
+        self._network = network.to(pick_device(device)).eval()
+
+    def size(self) -> str:
+        """Trained numbers, shared ones once."""
+        return f"{count_parameters(self.network):,} parameters"
 
     @staticmethod
     def read_weights(network: nn.Module, path: Path) -> None:
@@ -185,9 +225,3 @@ class Model(ABC):
                 shapes = f"{list(array.shape)}, ostinato.json describes {list(wanted[name].shape)}"
                 raise BundleError(f"{path}: {name} is {shapes}")
         load_weights(network, {name: torch.from_numpy(array) for name, array in arrays.items()})
-
-    def __repr__(self) -> str:
-        chosen = ", ".join(
-            f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set)
-        )
-        return f"{type(self).__name__}({chosen})"
