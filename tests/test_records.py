@@ -173,3 +173,17 @@ def test_a_large_file_is_streamed(write, monkeypatch):
 
 def test_a_field_longer_than_pythons_csv_takes_by_itself(write):
     assert len(read(write("long.csv", "text\n" + "x" * 200_000 + "\n"))[0][0]["text"]) == 200_000
+
+
+def test_passages_of_a_corpus_on_a_single_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "BLOCK_BYTES", 16)
+    text = "the cat sat on the mat " * 40
+    (path := tmp_path / "corpus.txt").write_text(text + "\nand the dog\n")
+    pieces = list(RecordReader([path]).passages())
+    assert len(pieces) > 3 and max(map(len, pieces)) <= 9 * 16
+    assert " ".join(pieces).split() == (text + "and the dog").split()
+    (table := tmp_path / "table.csv").write_text("text,n\nthe cat,1\n")
+    (labels := tmp_path / "labels").write_text("__label__a the dog\n")
+    assert list(RecordReader([table, labels]).passages()) == ["the cat", "the dog"]
+    with pytest.raises(DataError, match="no column 'words'"):
+        list(RecordReader([path]).passages("words"))

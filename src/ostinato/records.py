@@ -116,6 +116,20 @@ class RecordReader:
         for record in self.records():
             yield record.text(column if column is not None else self.text_column(record))
 
+    def passages(self, column: str | None = None) -> Iterator[str]:
+        """The same for what needs no whole texts: a line of plain text beyond some MiB comes in pieces, cut at blanks.
+
+        So a corpus that is a single line does not have to fit in memory.
+        """
+        for path in self.files:
+            blocks = TextReader([path], self.encoding, self.errors).blocks
+            kind = self.format if self.format != "auto" else _format(path, next(blocks(), ""))
+            if kind == "text" and column in (None, TEXT):
+                for block in blocks():
+                    yield from block.split("\n")
+            else:
+                yield from RecordReader([path], kind, self.encoding, self.errors, self.header).texts(column)
+
     @staticmethod
     def text_column(record: Record) -> str:
         """The column that holds the text, where nobody has named it.
