@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
+    from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
     from ostinato.topologies import SeqToSeq as SeqToSeq
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
@@ -74,6 +75,7 @@ _PUBLIC = {
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
     "LanguageModel": "ostinato.tasks.language_model",
+    "NGramLanguageModel": "ostinato.tasks.ngram",
     "SeqToSeq": "ostinato.topologies",
 }
 

@@ -146,8 +146,7 @@ def writing_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
         except BundleError as error:
             raise BundleError(f"{folder}: will not be replaced, since it is no model ({error})") from None
         if not overwrite:
-            raise BundleError(
-                f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it"
-            )
+            resume = f", --resume {folder} goes on with it" if (folder / RUN).is_dir() else ""
+            raise BundleError(f"{folder}: a model stands there: --overwrite replaces it{resume}")
     with writing_folder(folder) as new:
         yield new

@@ -6,6 +6,9 @@ from ostinato.cli.app import COMMANDS, LazyGroup
 
 GROUP = LazyGroup(
     "fit",
-    {"language-model": ("ostinato.cli.fit_language_model", "Text to a model that writes and scores text.")},
+    {
+        "language-model": ("ostinato.cli.fit_language_model", "Text to a model that writes and scores text."),
+        "ngram": ("ostinato.cli.fit_ngram", "The same by counting n-grams: the baseline, in seconds."),
+    },
     help=COMMANDS["fit"][1],
 )

@@ -36,6 +36,8 @@ def info(
         head["parameters"] = parameters
     names = (
         "level",
+        "order",
+        "across_lines",
         "cell",
         "num_layers",
         "hidden_size",

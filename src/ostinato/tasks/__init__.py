@@ -9,7 +9,10 @@ from typing import Any
 from ostinato.bundle import read_manifest
 from ostinato.errors import BundleError, nearest
 
-TASKS = {"language-model": "ostinato.tasks.language_model:LanguageModel"}
+TASKS = {
+    "language-model": "ostinato.tasks.language_model:LanguageModel",
+    "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
+}
 """Where the class of each task is."""
 
 
