@@ -12,6 +12,8 @@ from typer.main import get_command
 COMMANDS = {
     "fit": ("ostinato.cli.fit", "Train a model on files, or resume a training."),
     "features": ("ostinato.cli.features", "Turn text into vectors."),
+    "index": ("ostinato.cli.index", "Make files searchable."),
+    "search": ("ostinato.cli.search", "Find documents in an index."),
     "generate": ("ostinato.cli.generate", "Let a model write."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ostinato.features.counts import BagOfWords as BagOfWords
     from ostinato.features.n_grams import NGrams as NGrams
+    from ostinato.features.retrieval.bm25 import BM25 as BM25
     from ostinato.features.tf_idf import TfIdf as TfIdf
 
 # name → where it is; imported when first used, so that one kind of features does not wait for the packages of another
 _PUBLIC = {
+    "BM25": "ostinato.features.retrieval.bm25",
     "BagOfWords": "ostinato.features.counts",
     "NGrams": "ostinato.features.n_grams",
     "TfIdf": "ostinato.features.tf_idf",
