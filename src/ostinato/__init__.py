@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
+    from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
     from ostinato.topologies import SeqToSeq as SeqToSeq
 
@@ -75,6 +76,7 @@ _PUBLIC = {
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
     "LanguageModel": "ostinato.tasks.language_model",
+    "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "SeqToSeq": "ostinato.topologies",
 }

@@ -35,7 +35,7 @@ MANIFEST, WEIGHTS, HISTORY, CARD, CODEC, RUN = (
 def versions() -> dict[str, str]:
     """Of what a model was made with."""
     found = {"python": platform.python_version()}
-    for package in ("ostinato", "torch", "numpy", "safetensors", "tokenizers"):
+    for package in ("ostinato", "torch", "numpy", "safetensors", "scikit-learn", "tokenizers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

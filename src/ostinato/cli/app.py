@@ -16,6 +16,7 @@ COMMANDS = {
     "search": ("ostinato.cli.search", "Find documents in an index."),
     "generate": ("ostinato.cli.generate", "Let a model write."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
+    "predict": ("ostinato.cli.predict", "Name the labels of texts."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ostinato.analysis import Analyzer, AnalyzerSettings
-from ostinato.cli.options import given, with_settings
+from ostinato.cli.options import given, stop_words_of, with_settings
 from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
 from ostinato.features import BagOfWords, NGrams, TfIdf
@@ -19,7 +19,6 @@ from ostinato.features.matrices import write_matrix
 from ostinato.features.n_grams import NGramSettings
 from ostinato.features.tf_idf import TfIdfSettings
 from ostinato.records import RecordReader
-from ostinato.stop_words import STOP_WORDS
 from ostinato.tasks.corpus import resolve
 
 
@@ -62,7 +61,7 @@ def _command(kind: type[BagOfWords], settings: Any, text: str) -> typer.Typer:
         with TemporaryDirectory() as folder:
             reader = RecordReader(resolve(files, Path(folder)), format, encoding, errors, header)
             if using is None:
-                features = _learn(kind, settings, given(_with_stop_words(options), Options), reader, column)
+                features = _learn(kind, settings, given(stop_words_of(options), Options), reader, column)
             elif chosen := sorted(name for name, value in options.items() if value is not None):
                 raise SettingsError(f"--using has settings of its own: leave out {', '.join(chosen)}")
             else:
@@ -86,20 +85,6 @@ def _learn(kind: Any, settings: Any, values: dict[str, Any], reader: RecordReade
     features = kind(analyzer=Analyzer(**theirs), **ours.plain())
     print("ostinato: reading", ", ".join(path.name for path in reader.files[:3]), file=sys.stderr)
     return features.fit(reader.texts(column))
-
-
-def _with_stop_words(options: dict[str, Any]) -> dict[str, Any]:
-    """Stop words may be those of a file, one a line, or stand between commas."""
-    name = options.get("stop_words")
-    if name is None or name in STOP_WORDS:
-        return options
-    if Path(name).is_file():
-        words = [record.fields["text"].strip() for record in RecordReader([Path(name)], "text").records()]
-    elif "," in name:
-        words = [word.strip() for word in name.split(",")]
-    else:
-        return options  # the analyzer tells what is wrong
-    return options | {"stop_words": [word for word in words if word]}
 
 
 COUNTS = _command(

@@ -8,6 +8,7 @@ GROUP = LazyGroup(
     "fit",
     {
         "language-model": ("ostinato.cli.fit_language_model", "Text to a model that writes and scores text."),
+        "classifier": ("ostinato.cli.fit_classifier", "Texts with labels to a model that names them."),
         "ngram": ("ostinato.cli.fit_ngram", "The same by counting n-grams: the baseline, in seconds."),
     },
     help=COMMANDS["fit"][1],

@@ -45,9 +45,16 @@ def info(
         "optimizer",
         "learning_rate",
         "bptt_steps",
+        "tokens",
+        "ngram_range",
+        "char_ngrams",
+        "idf",
+        "tf",
+        "loss",
+        "C",
         "seed",
     )
-    head |= {name: settings[name] for name in names if name in settings}
+    head |= {name: settings[name] for name in names if settings.get(name) is not None}
     emit(head | {name: value for name, value in data.items() if not isinstance(value, dict)}, as_json=False)
     if train := data.get("train"):
         print(f"trained on: {', '.join(train['files'][:5])} (SHA-256 {train['sha256'][:12]}…)")

@@ -12,7 +12,9 @@ import typer
 import yaml
 
 from ostinato.errors import SettingsError
+from ostinato.records import RecordReader
 from ostinato.settings import Settings, read_yaml
+from ostinato.stop_words import STOP_WORDS
 
 _ALIASES = {"num_layers": "--layers", "learning_rate": "--lr"}
 
@@ -83,6 +85,20 @@ def given(options: dict[str, Any], kind: type[Settings], config: Path | None = N
             continue
         values[name] = _read(name, value, kind) if isinstance(value, str) else value
     return values
+
+
+def stop_words_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the words to leave out, which may be those of a file, one a line, or stand between commas."""
+    name = options.get("stop_words")
+    if name is None or name in STOP_WORDS:
+        return options
+    if Path(name).is_file():
+        words = [record.fields["text"].strip() for record in RecordReader([Path(name)], "text").records()]
+    elif "," in name:
+        words = [word.strip() for word in name.split(",")]
+    else:
+        return options  # the analyzer tells what is wrong
+    return options | {"stop_words": [word for word in words if word]}
 
 
 def _read(name: str, value: str, kind: type[Settings]) -> Any:

@@ -49,10 +49,14 @@ class Model(ABC):
 
     task: ClassVar[str]
     Settings: ClassVar[type[Settings]]
+    codec_type: ClassVar[Any] = TextCodec
+    """What turns raw input into what the weights are for: it has `save(folder)` and `load(folder)`."""
+    pipeline_tag: ClassVar[str] = "text-generation"
+    """What the Hub calls the task."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings: Any = self.Settings.checked(settings)
-        self._codec: TextCodec | None = None
+        self._codec: Any = None
         self.metrics: dict[str, Any] = {}
         """What the last training reached."""
         self.data: dict[str, Any] = {}
@@ -61,7 +65,7 @@ class Model(ABC):
         """The records of `history.jsonl`."""
 
     @property
-    def codec(self) -> TextCodec:
+    def codec(self) -> Any:
         """The codec.
 
         Raises:
@@ -157,7 +161,7 @@ class Model(ABC):
         except (SettingsError, KeyError, TypeError) as error:
             raise BundleError(f"{folder / bundle.MANIFEST}: damaged settings: {error}") from None
         model.metrics, model.data = manifest.get("metrics", {}), manifest.get("data", {})
-        model._codec = TextCodec.load(folder / bundle.CODEC)
+        model._codec = cls.codec_type.load(folder / bundle.CODEC)
         model.history = read_history(folder / bundle.HISTORY)
         model.load_weights(folder / bundle.WEIGHTS, device)
         return model
