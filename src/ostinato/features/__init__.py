@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ostinato.features.n_grams import NGrams as NGrams
     from ostinato.features.retrieval.bm25 import BM25 as BM25
     from ostinato.features.tf_idf import TfIdf as TfIdf
+    from ostinato.features.word_vectors import WordVectors as WordVectors
 
 # name → where it is; imported when first used, so that one kind of features does not wait for the packages of another
 _PUBLIC = {
@@ -23,6 +24,7 @@ _PUBLIC = {
     "BagOfWords": "ostinato.features.counts",
     "NGrams": "ostinato.features.n_grams",
     "TfIdf": "ostinato.features.tf_idf",
+    "WordVectors": "ostinato.features.word_vectors",
 }
 
 __all__ = [*_PUBLIC]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
