@@ -12,6 +12,7 @@ from typer.main import get_command
 COMMANDS = {
     "fit": ("ostinato.cli.fit", "Train a model on files, or resume a training."),
     "features": ("ostinato.cli.features", "Turn text into vectors."),
+    "vectors": ("ostinato.cli.vectors", "Use word vectors: nearest words, analogies, other programs' files."),
     "index": ("ostinato.cli.index", "Make files searchable."),
     "search": ("ostinato.cli.search", "Find documents in an index."),
     "generate": ("ostinato.cli.generate", "Let a model write."),

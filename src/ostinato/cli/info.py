@@ -26,7 +26,7 @@ def info(
     parameters = None
     if (model / WEIGHTS).exists():
         tensors, _ = read_tensors(model / WEIGHTS)
-        parameters = sum(array.size for array in tensors.values())
+        parameters = sum(array.size for array in tensors.values() if array.dtype.kind == "f")  # others count
     if as_json:
         print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))
         return
@@ -35,6 +35,10 @@ def info(
     if parameters is not None:
         head["parameters"] = parameters
     names = (
+        "method",
+        "architecture",
+        "vector_size",
+        "window",
         "level",
         "order",
         "across_lines",
