@@ -183,7 +183,7 @@ class Analyzer(AnalyzerSettings):
         Raises:
             DataError: if it is no text.
         """
-        text = self._lowered(self._normalised(_text(text)))
+        text = self.form(_text(text))
         words = _PATTERNS[self.tokens].findall(text)
         if self.tokens == "chinese" and _HAN.search(text):
             words = [part for word in words for part in (chinese_words(word) if _HAN.match(word) else (word,))]
@@ -242,6 +242,10 @@ class Analyzer(AnalyzerSettings):
     def _form(self) -> Literal["NFC", "NFKC"]:
         return "NFKC" if self.normalization == "nfkc" else "NFC"
 
+    def form(self, text: str) -> str:
+        """A text as its tokens are found in it: normalised, and folded to lower case."""
+        return self._lowered(self._normalised(text))
+
     def _normalised(self, text: str) -> str:
         if self.normalization == "none":
             return text
@@ -297,7 +301,7 @@ def _text(text: Any) -> str:
 def _as_tokens(words: tuple[str, ...], form: str, lowercase: bool) -> frozenset[str]:
     """Words in the form that the tokens of a text have."""
     plain = Analyzer(tokens="words", normalization=form, lowercase=lowercase)
-    return frozenset(plain._lowered(plain._normalised(word)) for word in words)
+    return frozenset(map(plain.form, words))
 
 
 def _char_ngrams(word: str, fewest: int, most: int) -> Iterable[str]:

@@ -179,7 +179,19 @@ class BagOfWords(TransformerMixin, BaseEstimator):
         if len(set(terms)) < len(terms):
             twice = next(term for at, term in enumerate(terms) if term in terms[:at])
             raise SettingsError(f"vocabulary: {twice!r} stands there twice")
+        self._can_be_found(terms)
         return terms
+
+    def _can_be_found(self, terms: list[str]) -> None:
+        """Refuse a term whose column would be zero in silence."""
+        analyzer = self.make_analyzer()
+        fewest, most = analyzer.ngram_range
+        of_words = analyzer.tokens != "characters" and analyzer.char_ngrams is None
+        for term in terms:
+            if (form := analyzer.form(term)) != term:
+                raise SettingsError(f"vocabulary: {term!r} is never found, since the analyzer makes {form!r} of it")
+            if of_words and not fewest <= (words := term.count(" ") + 1) <= most:
+                raise SettingsError(f"vocabulary: {term!r} has {words} words, and ngram_range = {fewest, most}")
 
     # fitting
 
