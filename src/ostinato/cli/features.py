@@ -11,6 +11,7 @@ GROUP = LazyGroup(
         "counts": (f"{_TERMS}:COUNTS", "How often each word stands in each text."),
         "tfidf": (f"{_TERMS}:TFIDF", "The same, weighed by how few texts hold the word."),
         "ngrams": (f"{_TERMS}:NGRAMS", "How often each n-gram, of words or characters, stands in each text."),
+        "bert": ("ostinato.cli.features_bert", "What a pre-trained network makes of each text."),
     },
     help=COMMANDS["features"][1],
 )

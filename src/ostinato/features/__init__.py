@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ostinato.features.bert import BertVectors as BertVectors
     from ostinato.features.counts import BagOfWords as BagOfWords
     from ostinato.features.n_grams import NGrams as NGrams
     from ostinato.features.retrieval.bm25 import BM25 as BM25
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "BM25": "ostinato.features.retrieval.bm25",
     "BagOfWords": "ostinato.features.counts",
+    "BertVectors": "ostinato.features.bert",
     "NGrams": "ostinato.features.n_grams",
     "TfIdf": "ostinato.features.tf_idf",
     "WordVectors": "ostinato.features.word_vectors",

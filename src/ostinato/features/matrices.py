@@ -71,3 +71,26 @@ def write_matrix(path: Path, blocks: Iterable[Any], columns: int) -> tuple[int, 
                     np.lib.format.write_array_header_1_0(member, header)
                     copyfileobj(spool, member, 1 << 20)
     return rows, entries
+
+
+def write_rows(path: Path, blocks: Iterable[np.ndarray], columns: int) -> int:
+    """Write float32 rows that come in blocks as `vectors` of a file that `numpy.load` reads, whole or not at all.
+
+    Returns:
+        The number of rows.
+    """
+    rows = 0
+    with TemporaryFile(dir=path.parent) as spool:
+        for block in blocks:
+            spool.write(np.ascontiguousarray(block, np.float32).data)
+            rows += len(block)
+        spool.seek(0)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
+        with (
+            writing(path) as file,
+            ZipFile(file, "w") as archive,
+            archive.open("vectors.npy", "w", force_zip64=True) as member,
+        ):
+            np.lib.format.write_array_header_1_0(member, header)
+            copyfileobj(spool, member, 1 << 20)
+    return rows

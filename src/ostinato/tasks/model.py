@@ -13,6 +13,7 @@ from torch import nn
 
 from ostinato import bundle, hub
 from ostinato.codecs.text import TextCodec
+from ostinato.devices import pick_device
 from ostinato.errors import BundleError, SettingsError
 from ostinato.files import write_text
 from ostinato.networks import load_weights, named_weights
@@ -20,24 +21,6 @@ from ostinato.settings import Settings
 from ostinato.tasks.card import model_card
 from ostinato.topologies import count_parameters
 from ostinato.training.history import read_history
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; `auto` is a GPU where there is one.
-
-    Raises:
-        SettingsError: if there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("one of auto, cpu, cuda, mps")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"device = {name!r}: {str(error).splitlines()[0]}") from None
-    return device
 
 
 class Model(ABC):
