@@ -146,6 +146,12 @@ def test_ngrams_of_words_and_of_characters():
     assert Analyzer(tokens="words", char_ngrams=(4, 5))("a") == ["<a>"]  # too short for any: it stays, whole
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+@settings(max_examples=200, deadline=None)
+def test_words_of_plain_ascii_are_words(text):
+    assert analysis._ASCII_WORD.findall(text) == analysis._PATTERNS["words"].findall(text)
+
+
 # places
 
 
