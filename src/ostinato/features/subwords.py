@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_OFFSET, _PRIME, _MASK = 2166136261, 16777619, 0xFFFFFFFF  # FNV-1a with 32 bits
+HASHES = 2**32  # with so many buckets, two n-grams hardly ever meet in one
+_OFFSET, _PRIME = 2166136261, 16777619  # FNV-1a with 32 bits
 
 
 def ngram_buckets(word: str, fewest: int, most: int, buckets: int) -> list[int]:
@@ -36,7 +37,7 @@ def ngram_buckets(word: str, fewest: int, most: int, buckets: int) -> list[int]:
         h = _OFFSET
         for at in range(start, min(start + most, end)):
             for byte in characters[at]:
-                h = ((h ^ byte) * _PRIME) & _MASK
+                h = ((h ^ byte) * _PRIME) % HASHES
             n = at - start + 1
             if n >= fewest and not (n == 1 and (start == 0 or at == end - 1)):
                 found.append(h % buckets)

@@ -15,7 +15,7 @@ from ostinato import bundle
 from ostinato.analysis import Analyzer
 from ostinato.errors import BundleError, SettingsError
 from ostinato.features.folder import VOCABULARY, read_terms, write_terms
-from ostinato.features.subwords import Subwords
+from ostinato.features.subwords import HASHES, Subwords
 from ostinato.features.vector_training import VectorSettings
 
 
@@ -65,6 +65,6 @@ def read_word_vectors(kind: Any, folder: Path) -> Any:
         raise BundleError(f"{path}: damaged: expected {wanted}, found {found}")
     if settings.method == "fasttext":
         (fewest, most), held = settings.subwords, tensors["ngram_buckets"]
-        subwords = Subwords(fewest, most, settings.buckets, held, tensors["ngram_vectors"])
+        subwords = Subwords(fewest, most, settings.buckets or HASHES, held, tensors["ngram_vectors"])
     vectors._take(words, tensors["vectors"], tensors.get("counts"), subwords, manifest.get("data", {}))
     return vectors

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ostinato.errors import DataError, MissingExtra
-from ostinato.features.subwords import Subwords, rows_of_words
+from ostinato.features.subwords import HASHES, Subwords, rows_of_words
 from ostinato.settings import Settings
 
 _LONGEST = 10_000  # words of a sentence; gensim drops what comes after them without a word
@@ -51,8 +51,11 @@ class VectorSettings(Settings):
     subwords: tuple[int, int] = Field(
         (3, 6), description="fasttext: fewest and most characters of an n-gram, with the < and > at a word's ends"
     )
-    buckets: int = Field(
-        2_000_000, ge=1, le=2**32, description="fasttext: n-grams are hashed to so many; only used ones take memory"
+    buckets: int | None = Field(
+        None,
+        ge=1,
+        le=2**32,
+        description="fasttext: hash n-grams to so many [default: to one for each different n-gram]",
     )
     threads: int = Field(1, ge=1, description="with more it is faster, and no longer the same every time")
     seed: int = Field(0, ge=0, lt=2**32, description="of all that is drawn at random")
@@ -121,7 +124,7 @@ def train(
         fewest, most = settings.subwords
         held, rows = np.zeros(0, np.int64), []
         if fasttext:
-            held, rows = rows_of_words(spooled.words, fewest, most, settings.buckets)
+            held, rows = rows_of_words(spooled.words, fewest, most, settings.buckets or HASHES)
             model = gensim.FastText(bucket=max(1, len(held)), min_n=fewest, max_n=most, **common)
         else:
             model = gensim.Word2Vec(**common)
@@ -139,7 +142,9 @@ def train(
         vectors = np.ascontiguousarray(model.wv.vectors, np.float32)
         subwords = None
         if fasttext:
-            subwords = Subwords(fewest, most, settings.buckets, held, np.asarray(model.wv.vectors_ngrams)[: len(held)])
+            subwords = Subwords(
+                fewest, most, settings.buckets or HASHES, held, np.asarray(model.wv.vectors_ngrams)[: len(held)]
+            )
         return Trained(spooled.words, counts, vectors, subwords, spooled.read, seconds)
 
 

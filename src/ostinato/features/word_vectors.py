@@ -42,8 +42,8 @@ class WordVectors(TransformerMixin, BaseEstimator):
 
     A word whose share f of the corpus is beyond `sample` = t is kept with p = √(t/f) + t/f each time (Mikolov et al.
     2013a; 2013b). With `fasttext` v is the mean of the word's own vector and those of its n-grams of characters, so
-    that a word never seen has a vector too, that of its n-grams (Bojanowski et al. 2017). N-grams are hashed to
-    `buckets`; memory is taken by those only that an n-gram of the vocabulary falls into.
+    that a word never seen has a vector too, that of its n-grams (Bojanowski et al. 2017). There are as many vectors
+    of n-grams as the vocabulary has different ones, or fewer, where n-grams are hashed to some `buckets`.
 
     With one thread the same texts, settings and seed give the same bits. The texts are read once and kept as numbers
     in a temporary file, four bytes a word; memory is bounded by the vocabulary.
@@ -92,7 +92,7 @@ class WordVectors(TransformerMixin, BaseEstimator):
         sample: float = 1e-4,
         learning_rate: float = 0.05,
         subwords: tuple[int, int] = (3, 6),
-        buckets: int = 2_000_000,
+        buckets: int | None = None,
         threads: int = 1,
         seed: int = 0,
     ) -> None:
