@@ -15,6 +15,7 @@ from ostinato import bundle
 from ostinato.errors import BundleError, SettingsError, TrainingError
 from ostinato.files import locked, remove_unfinished, write_text
 from ostinato.tasks.corpus import Sources, source_names
+from ostinato.tasks.embeddings import begin_with_rows, keep_rows, open_vectors
 from ostinato.tasks.model import NetworkModel, pick_device
 from ostinato.training.checkpoint import list_checkpoints
 from ostinato.training.find_rate import find_rate
@@ -68,7 +69,7 @@ class FittedModel(NetworkModel):
             with bundle.writing_bundle(folder, overwrite) as new:
                 (new / bundle.RUN).mkdir()
                 write_text(new / bundle.RUN / "sources.json", json.dumps(names))
-                self._rehearse(self.prepare(names["corpus"], names["validation"], new))
+                self._rehearse(self._prepare_all(names["corpus"], names["validation"], new), new)
                 self.write_manifest(new, "training")
             return self._train(folder, lasting=output is not None)
 
@@ -105,13 +106,29 @@ class FittedModel(NetworkModel):
         model.reporter = make_reporter(progress)
         return model._train(folder, lasting=True)
 
-    def _rehearse(self, corpus: Any) -> None:
+    def _prepare_all(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Any:
+        """`prepare`, and the word vectors that the embedding begins with, if the settings name some."""
+        vectors, self.settings = open_vectors(self.settings)
+        corpus = self.prepare(sources, validation, folder)
+        if vectors is not None:
+            blocks = corpus.train.blocks()
+            self.reporter.message(keep_rows(vectors, corpus.codec.vocabulary, blocks, folder / bundle.RUN))
+        return corpus
+
+    def _begin_network(self, folder: Path) -> dict[str, Any]:
+        """Build the network with its first weights; gives what of it is not random, by name."""
+        network: Any = self.build()
+        covered = begin_with_rows(network.embedding, folder / bundle.RUN)
+        self._network = network.to(pick_device(self.settings.device))
+        return covered
+
+    def _rehearse(self, corpus: Any, folder: Path) -> None:
         """Build all that training needs, once, so that what cannot work is refused before a model is replaced."""
         with torch.random.fork_rng():
             self._codec = corpus.codec
-            self._network = self.build().to(pick_device(self.settings.device))
+            self._begin_network(folder)
             self.objective(corpus)
-            make_optimizer(self._network.parameters(), self._part(TrainingSettings))
+            make_optimizer(self.network.parameters(), self._part(TrainingSettings))
             if self.settings.tensorboard:
                 event_writer(self.settings.tensorboard).close()
 
@@ -137,7 +154,7 @@ class FittedModel(NetworkModel):
         self._codec, self.data = corpus.codec, corpus.about
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
-            self._network = self.build().to(pick_device(settings.device))
+            self.data |= self._begin_network(folder)
             objective = self.objective(corpus)
             if settings.learning_rate == "auto":
                 rate = find_rate(objective, self._part(TrainingSettings)).suggestion
@@ -170,10 +187,10 @@ class FittedModel(NetworkModel):
             folder = Path(scratch)
             (folder / bundle.RUN).mkdir()
             self.reporter = make_reporter(progress)
-            prepared = self.prepare(source_names(corpus, None)["corpus"], [], folder)
+            prepared = self._prepare_all(source_names(corpus, None)["corpus"], [], folder)
             self._codec = prepared.codec
             torch.manual_seed(self.settings.seed)
-            self._network = self.build().to(pick_device(self.settings.device))
+            self._begin_network(folder)
             found = find_rate(self.objective(prepared), self._part(TrainingSettings))
             self._codec = self._network = None  # not a trained model
             return found

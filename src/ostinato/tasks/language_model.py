@@ -18,6 +18,7 @@ from ostinato.heads import make_head
 from ostinato.initialisers import INITIALISERS
 from ostinato.networks import Deep, Recurrent
 from ostinato.tasks.corpus import Corpus, ReadingSettings, prepare
+from ostinato.tasks.embeddings import EmbeddingSettings
 from ostinato.tasks.fitting import FittedModel
 from ostinato.tasks.next_token import NextToken, mean_loss
 from ostinato.tasks.writing import WritingModel
@@ -27,7 +28,7 @@ from ostinato.training.settings import TrainingSettings
 from ostinato.training.windows import Windows
 
 
-class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
+class LanguageModelSettings(TextSettings, ReadingSettings, EmbeddingSettings, TrainingSettings):
     """All that can be set about a language model."""
 
     cell: str = Field("lstm", description=f"the equations of a layer: {', '.join(CELLS)}")
@@ -55,6 +56,8 @@ class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
             if (found := getattr(self, name)) not in known:
                 names = [each for each in known if each]
                 raise ValueError(f"{name} = {found!r}: one of {', '.join(names)}{nearest(str(found), names)}")
+        if self.vectors is not None and self.level == "bpe":
+            raise ValueError("vectors: are of words or characters, and tokens of level = bpe are pieces of bytes")
         if self.softmax == "adaptive" and self.tie_weights:
             raise ValueError(
                 "tie_weights: the clusters of softmax = adaptive have no weights to share; use full or sampled"
