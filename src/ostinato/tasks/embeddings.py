@@ -92,8 +92,8 @@ def keep_rows(vectors: WordVectors, tokens: Sequence[str], texts: Iterable[np.nd
 
 
 @torch.no_grad()
-def begin_with_rows(embedding: nn.Embedding, run: Path) -> dict[str, Any]:
-    """Put the vectors that `keep_rows` wrote, if it did, in the place of an embedding's random rows.
+def begin_with_rows(network: Any, run: Path) -> dict[str, Any]:
+    """Put the vectors that `keep_rows` wrote, if it did, in the place of random rows of a network's `embedding`.
 
     All are scaled by one number, so that their mean square is that of the rows they replace: what reads the embedding
     was initialised for that. Tokens without a vector keep their random rows.
@@ -103,6 +103,7 @@ def begin_with_rows(embedding: nn.Embedding, run: Path) -> dict[str, Any]:
     """
     if not (run / _KEPT).exists():
         return {}
+    embedding: nn.Embedding = network.embedding
     tensors, notes = read_tensors(run / _KEPT)
     ids, rows = torch.from_numpy(tensors["ids"]), torch.from_numpy(tensors["rows"])
     replaced = embedding.weight[ids.to(embedding.weight.device)]

@@ -117,8 +117,8 @@ class FittedModel(NetworkModel):
 
     def _begin_network(self, folder: Path) -> dict[str, Any]:
         """Build the network with its first weights; gives what of it is not random, by name."""
-        network: Any = self.build()
-        covered = begin_with_rows(network.embedding, folder / bundle.RUN)
+        network = self.build()
+        covered = begin_with_rows(network, folder / bundle.RUN)
         self._network = network.to(pick_device(self.settings.device))
         return covered
 
