@@ -10,6 +10,7 @@ from ostinato.bundle import read_manifest
 from ostinato.errors import BundleError, SettingsError, nearest
 
 TASKS = {
+    "bert": "ostinato.tasks.bert:Bert",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",

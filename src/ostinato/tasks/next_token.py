@@ -24,6 +24,9 @@ class NextToken:
         rows = max(1, min(s.batch_size, len(corpus.validation) - 1))
         self.validation = Windows(corpus.validation, rows, 256)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """The windows of all epochs are the same."""
+
     def initial_state(self) -> Any:
         """Zeros."""
         return self.network.initial_state(self.windows.batch_size)
