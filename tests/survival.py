@@ -14,6 +14,7 @@ import torch
 import ostinato
 import ostinato.tasks.language_model
 from ostinato.errors import OstinatoError
+from tests import killing
 
 SETTINGS: dict[str, Any] = {
     "level": "word", "min_count": 1, "hidden_size": 12, "num_layers": 2, "dropout": 0.3, "epochs": 4, "batch_size": 4,
@@ -25,7 +26,7 @@ SETTINGS: dict[str, Any] = {
 def train(corpus: str, folder: str, die_at: tuple[str, int] | None = None) -> None:
     """Fit, or resume if there is something to resume; with `die_at`, be killed at the n-th call of a function of os."""
     if die_at is not None:
-        _die_at(*die_at)
+        killing.die_at(*die_at)
     if (Path(folder) / "ostinato.json").exists():
         ostinato.LanguageModel.resume(folder, progress=False)
     else:
@@ -43,18 +44,6 @@ def train_on_a_full_disk(folder: str, limit_bytes: int, epochs: int, log: str) -
         except (OSError, OstinatoError) as error:
             assert not isinstance(error, OSError) or error.errno in (errno.EFBIG, errno.ENOSPC)
             print(f"ended with {error}", file=file)
-
-
-def _die_at(name: str, count: int) -> None:
-    plain, left = getattr(os, name), [count]
-
-    def deadly(*arguments: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return plain(*arguments)
-
-    setattr(os, name, deadly)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

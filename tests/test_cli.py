@@ -259,6 +259,7 @@ def test_demo_tells_all(tmp_path: Path) -> None:
     for word in (
         "unigram",
         "trigram",
+        "5-gram",
         "this model",
         "temperature 0.3",
         "temperature 1.0",

@@ -141,7 +141,7 @@ def test_an_unknown_splitter_is_refused():
 
 
 def test_chinese_words_without_the_dictionary_name_the_extra(monkeypatch):
-    monkeypatch.setattr(splitters, "find_spec", lambda _: None)
+    monkeypatch.setattr(splitters, "has_dictionary", lambda: False)
     with pytest.raises(MissingExtra, match=r"needs rjieba, .* pip install 'ostinato\[zh\]'"):
         learn(CHINESE, level="word")
     assert learn(ENGLISH, level="word").settings.splitter == "words"

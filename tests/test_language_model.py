@@ -124,7 +124,7 @@ def test_chinese(tmp_path: Path, level: str, splitter: str) -> None:
 def test_chinese_words_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = tmp_path / "poem.txt"
     corpus.write_text(CHINESE * 20, encoding="utf-8")
-    monkeypatch.setattr("ostinato.codecs.splitters.find_spec", lambda _: None)
+    monkeypatch.setattr("ostinato.analysis.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"pip install 'ostinato\[zh\]'"):
         fit(corpus, level="word")
 

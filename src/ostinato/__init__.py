@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ostinato import features as features
+    from ostinato.analysis import Analyzer as Analyzer
     from ostinato.cells import GatedCell as GatedCell
     from ostinato.cells import GRUCell as GRUCell
     from ostinato.cells import HiddenState as HiddenState
@@ -41,10 +43,13 @@ if TYPE_CHECKING:
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
+    from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
+    from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
     from ostinato.topologies import SeqToSeq as SeqToSeq
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
 _PUBLIC = {
+    "Analyzer": "ostinato.analysis",
     **dict.fromkeys(
         (
             "GatedCell",
@@ -71,10 +76,14 @@ _PUBLIC = {
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
     "LanguageModel": "ostinato.tasks.language_model",
+    "LinearClassifier": "ostinato.tasks.linear_classifier",
+    "NGramLanguageModel": "ostinato.tasks.ngram",
     "SeqToSeq": "ostinato.topologies",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = ("features",)
+
+__all__ = ["__version__", *_MODULES, *_PUBLIC]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -82,6 +91,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ostinato")
+    if name in _MODULES:
+        return import_module(f"ostinato.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ostinato' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -35,7 +35,7 @@ MANIFEST, WEIGHTS, HISTORY, CARD, CODEC, RUN = (
 def versions() -> dict[str, str]:
     """Of what a model was made with."""
     found = {"python": platform.python_version()}
-    for package in ("ostinato", "torch", "numpy", "safetensors", "tokenizers"):
+    for package in ("ostinato", "torch", "numpy", "safetensors", "scikit-learn", "tokenizers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -146,8 +146,7 @@ def writing_bundle(folder: Path, overwrite: bool) -> Iterator[Path]:
         except BundleError as error:
             raise BundleError(f"{folder}: will not be replaced, since it is no model ({error})") from None
         if not overwrite:
-            raise BundleError(
-                f"{folder}: a model stands there: --overwrite replaces it, --resume {folder} goes on with it"
-            )
+            resume = f", --resume {folder} goes on with it" if (folder / RUN).is_dir() else ""
+            raise BundleError(f"{folder}: a model stands there: --overwrite replaces it{resume}")
     with writing_folder(folder) as new:
         yield new

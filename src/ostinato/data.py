@@ -117,6 +117,8 @@ class TextReader:
                 yield decoder.decode(data)
             except UnicodeDecodeError as error:
                 raise self._not_text(path, start, error) from None
+            except UnicodeError as error:  # UTF-16 and UTF-32 without the mark that tells the order of their bytes
+                raise DataError(f"{path}: not {self.encoding}: {error}; pass the right --encoding") from None
         pending = len(decoder.getstate()[0])
         try:
             yield decoder.decode(b"", final=True)

@@ -18,7 +18,8 @@ from ostinato.errors import BusyError
 _PREFIX = ".ostinato-"  # of every file and folder that is being written; never read, removed when found
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was made, renamed or removed in a folder last."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +52,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -82,8 +83,8 @@ def writing_folder(path: Path) -> Iterator[Path]:
         new.chmod(0o777 & ~_umask())
         for entry in new.rglob("*"):
             if entry.is_dir():
-                _sync_folder(entry)
-        _sync_folder(new)
+                sync_folder(entry)
+        sync_folder(new)
         if not path.exists():
             new.rename(path)
         elif not _exchange(new, path):
@@ -91,7 +92,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
             path.rename(old)
             new.rename(path)
             shutil.rmtree(old.parent)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)  # after an exchange this is the folder that stood at `path`
 

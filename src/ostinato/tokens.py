@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,6 +44,12 @@ class TokenFile:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def blocks(self, size: int = 1 << 20) -> Iterator[np.ndarray]:
+        """All ids in order, at most `size` at once, at the memory of one block."""
+        for start in range(0, len(self), size):
+            yield self.ids[start : start + size]
+            self.release()
 
     def release(self) -> None:
         """Let go of the pages read so far; they are read again when needed."""

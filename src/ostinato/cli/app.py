@@ -8,11 +8,16 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-# name → (module with an `app` or a `GROUP`, one line of help)
+# name → (module with an `app` or a `GROUP`, or module:name, and one line of help)
 COMMANDS = {
     "fit": ("ostinato.cli.fit", "Train a model on files, or resume a training."),
+    "features": ("ostinato.cli.features", "Turn text into vectors."),
+    "vectors": ("ostinato.cli.vectors", "Use word vectors: nearest words, analogies, other programs' files."),
+    "index": ("ostinato.cli.index", "Make files searchable."),
+    "search": ("ostinato.cli.search", "Find documents in an index."),
     "generate": ("ostinato.cli.generate", "Let a model write."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
+    "predict": ("ostinato.cli.predict", "Name the labels of texts."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
@@ -45,6 +50,8 @@ class LazyGroup(TyperGroup):
         """The command that is called, imported."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in self._lazy:
-            module = import_module(self._lazy[name][0])
-            command = module.GROUP if hasattr(module, "GROUP") else get_command(module.app)
+            where, _, attribute = self._lazy[name][0].partition(":")
+            module = import_module(where)
+            app = getattr(module, attribute or ("GROUP" if hasattr(module, "GROUP") else "app"))
+            command = app if isinstance(app, TyperGroup) else get_command(app)
         return name, command, rest

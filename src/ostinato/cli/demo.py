@@ -11,9 +11,8 @@ import typer
 
 from ostinato.bundle import read_manifest
 from ostinato.errors import BundleError
-from ostinato.tasks.baselines import ngram_loss
 from ostinato.tasks.language_model import LanguageModel
-from ostinato.tokens import TokenFile
+from ostinato.tasks.ngram import NGramLanguageModel
 
 NAME = "python-reference.txt"
 app = typer.Typer(add_completion=False)
@@ -42,7 +41,7 @@ def demo(
             learning_rate=0.005, max_minutes=minutes, seed=1,
         )  # fmt: skip
         model.fit(corpus, output=output, overwrite=_is_demo(output))
-    _compare(model, output)
+        _compare(model, corpus)
     for temperature in (0.3, 0.7, 1.0):
         print(f"\n--- temperature {temperature} ---")
         print(model.generate("The ", tokens=240, temperature=temperature, seed=3))
@@ -63,16 +62,11 @@ def _is_demo(output: Path) -> bool:
         return False
 
 
-def _compare(model: LanguageModel, output: Path) -> None:
+def _compare(model: LanguageModel, corpus: Path) -> None:
     """The validation figure beside that of models that only count."""
-    train, held_out = (TokenFile.find(output / "run", name) for name in ("train", "validation"))
-    assert train is not None and held_out is not None  # noqa: S101 - fit has written them
-    size = len(model.codec)
-    rows = [
-        ("unigram", ngram_loss(train.ids, held_out.ids, 1, size)),
-        ("trigram", ngram_loss(train.ids, held_out.ids, 3, size)),
-    ]
-    rows.append(("this model", model.metrics["validation_loss"]))
     print("\nvalidation, the last tenth of the text      nats/char  bits/char")
-    for name, loss in rows:
-        print(f"  {name:<40}  {loss:9.3f}  {loss / 0.6931471805599453:9.3f}")
+    rows = {}
+    for name, order in (("unigram", 1), ("trigram", 3), ("5-gram", 5)):
+        rows[name] = NGramLanguageModel(order=order).fit(corpus, progress=False).metrics
+    for name, metrics in (rows | {"this model": model.metrics}).items():
+        print(f"  {name:<40}  {metrics['validation_loss']:9.3f}  {metrics['validation_bits_per_character']:9.3f}")

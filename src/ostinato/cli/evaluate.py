@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.show import emit
-from ostinato.tasks import load
+from ostinato.tasks import load_for
 
 app = typer.Typer(add_completion=False)
 
@@ -27,5 +27,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Score a model on held-out text, with the full softmax: nats a token, perplexity, bits per character."""
-    emit(load(model, device).evaluate(corpus, batch_size, encoding, errors), as_json)
+    """Score a model on held-out data: a language model's nats a token, perplexity and bits per character, with the full
+    softmax; a classifier's precision, accuracy and F1, on files like those of its training.
+    """
+    emit(load_for("evaluate", model, device).evaluate(corpus, batch_size, encoding, errors), as_json)

@@ -11,7 +11,7 @@ import typer
 
 from ostinato.cli.options import given, with_settings
 from ostinato.sampling import GenerationSettings
-from ostinato.tasks import load
+from ostinato.tasks import load_for
 
 app = typer.Typer(add_completion=False)
 
@@ -27,7 +27,7 @@ def generate(
 ) -> None:
     """Let a model write, to standard output as it is made; with --tokens 0 until it is interrupted."""
     settings = GenerationSettings.checked(given(options, GenerationSettings))
-    loaded = load(model, device)
+    loaded = load_for("generate", model, device)
     text = sys.stdin.read() if prompt == "-" else prompt
     if settings.samples == 1 and not as_json:
         try:

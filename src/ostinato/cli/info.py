@@ -26,7 +26,7 @@ def info(
     parameters = None
     if (model / WEIGHTS).exists():
         tensors, _ = read_tensors(model / WEIGHTS)
-        parameters = sum(array.size for array in tensors.values())
+        parameters = sum(array.size for array in tensors.values() if array.dtype.kind == "f")  # others count
     if as_json:
         print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))
         return
@@ -35,7 +35,13 @@ def info(
     if parameters is not None:
         head["parameters"] = parameters
     names = (
+        "method",
+        "architecture",
+        "vector_size",
+        "window",
         "level",
+        "order",
+        "across_lines",
         "cell",
         "num_layers",
         "hidden_size",
@@ -43,9 +49,16 @@ def info(
         "optimizer",
         "learning_rate",
         "bptt_steps",
+        "tokens",
+        "ngram_range",
+        "char_ngrams",
+        "idf",
+        "tf",
+        "loss",
+        "C",
         "seed",
     )
-    head |= {name: settings[name] for name in names if name in settings}
+    head |= {name: settings[name] for name in names if settings.get(name) is not None}
     emit(head | {name: value for name, value in data.items() if not isinstance(value, dict)}, as_json=False)
     if train := data.get("train"):
         print(f"trained on: {', '.join(train['files'][:5])} (SHA-256 {train['sha256'][:12]}…)")

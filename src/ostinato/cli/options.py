@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
 
@@ -12,7 +12,9 @@ import typer
 import yaml
 
 from ostinato.errors import SettingsError
+from ostinato.records import RecordReader
 from ostinato.settings import Settings, read_yaml
+from ostinato.stop_words import STOP_WORDS
 
 _ALIASES = {"num_layers": "--layers", "learning_rate": "--lr"}
 
@@ -20,7 +22,9 @@ _ALIASES = {"num_layers": "--layers", "learning_rate": "--lr"}
 Panels = Mapping[str, type[Settings]]
 
 
-def setting_parameters(kind: type[Settings], panels: Panels, other: str) -> list[inspect.Parameter]:
+def setting_parameters(
+    kind: type[Settings], panels: Panels, other: str, leave_out: Collection[str] = ()
+) -> list[inspect.Parameter]:
     """A keyword parameter for each setting, for a function that typer turns into a command.
 
     Values come as text and are checked by the settings, so that the command line and Python say the same of them.
@@ -29,9 +33,12 @@ def setting_parameters(kind: type[Settings], panels: Panels, other: str) -> list
         kind: the settings.
         panels: groups of them that get a heading of their own in the help.
         other: the heading of the rest.
+        leave_out: settings that get no option.
     """
     parameters = []
     for name, field in kind.model_fields.items():
+        if name in leave_out:
+            continue
         panel = next((heading for heading, part in panels.items() if name in part.model_fields), other)
         flag = "--" + name.replace("_", "-")
         default = (
@@ -53,14 +60,17 @@ def setting_parameters(kind: type[Settings], panels: Panels, other: str) -> list
     return parameters
 
 
-def with_settings(kind: type[Settings], panels: Panels | None = None, other: str = "Options") -> Any:
-    """Give a function, instead of `**options`, a parameter for each setting."""
+def with_settings(
+    kind: type[Settings], panels: Panels | None = None, other: str = "Options", leave_out: Collection[str] = ()
+) -> Any:
+    """Give a function, instead of `**options`, a parameter for each setting but those left out."""
 
     def decorate(function: Any) -> Any:
         signature = inspect.signature(function, eval_str=True)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-        function.__signature__ = signature.replace(parameters=[*own, *setting_parameters(kind, panels or {}, other)])
+        made = setting_parameters(kind, panels or {}, other, leave_out)
+        function.__signature__ = signature.replace(parameters=[*own, *made])
         function.__annotations__ = {each.name: each.annotation for each in function.__signature__.parameters.values()}
         return function
 
@@ -77,12 +87,26 @@ def given(options: dict[str, Any], kind: type[Settings], config: Path | None = N
     return values
 
 
+def stop_words_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the words to leave out, which may be those of a file, one a line, or stand between commas."""
+    name = options.get("stop_words")
+    if name is None or name in STOP_WORDS:
+        return options
+    if Path(name).is_file():
+        words = [record.fields["text"].strip() for record in RecordReader([Path(name)], "text").records()]
+    elif "," in name:
+        words = [word.strip() for word in name.split(",")]
+    else:
+        return options  # the analyzer tells what is wrong
+    return options | {"stop_words": [word for word in words if word]}
+
+
 def _read(name: str, value: str, kind: type[Settings]) -> Any:
-    """Text from the command line: `none` and lists are read as YAML has them, the rest is left to the settings."""
+    """Text from the command line: `none`, lists and pairs are read as YAML has them, the rest is for the settings."""
     annotation = kind.model_fields[name].annotation
-    if value.lower() in ("none", "off") and type(None) in get_args(annotation):
+    if value.lower() in ("none", "off") and type(None) in get_args(annotation) and value not in _named(annotation):
         return None
-    if "list" in str(annotation):
+    if "list[" in str(annotation) or ("tuple[int" in str(annotation) and "," in value):
         try:
             return yaml.safe_load(value if value.startswith("[") else f"[{value}]")
         except yaml.YAMLError:
@@ -90,7 +114,15 @@ def _read(name: str, value: str, kind: type[Settings]) -> Any:
     return value
 
 
+def _named(annotation: Any) -> set[Any]:
+    """The values that a setting takes by name."""
+    parts = get_args(annotation)
+    return set(parts) if get_origin(annotation) is Literal else set().union(*map(_named, parts))
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
@@ -101,6 +133,8 @@ def _metavar(annotation: Any) -> str:
         return "|".join(_metavar(part) for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is Literal:
         return "|".join(str(value) for value in get_args(annotation))
-    if get_origin(annotation) is list:
+    if get_origin(annotation) is list or get_args(annotation)[1:] == (...,):
         return f"{_metavar(get_args(annotation)[0])},…"
+    if get_origin(annotation) is tuple:
+        return ",".join(map(_metavar, get_args(annotation)))
     return {int: "INTEGER", float: "NUMBER", str: "TEXT"}.get(annotation, "VALUE")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ostinato.data import TextReader
-from ostinato.tasks import load
+from ostinato.tasks import load_for
 from ostinato.tasks.corpus import resolve
 
 app = typer.Typer(add_completion=False)
@@ -27,7 +27,7 @@ def score(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
 ) -> None:
     """Print each token as JSON with its log-probability in nats, tab-separated; a text begins like a new line."""
-    loaded = load(model, device)
+    loaded = load_for("score", model, device)
     with TemporaryDirectory() as folder:
         settings, files = loaded.settings, resolve(corpus, Path(folder))
         reader = TextReader(files, encoding or settings.encoding, errors or settings.errors)

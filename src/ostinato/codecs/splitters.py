@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from importlib.util import find_spec
 from typing import NamedTuple
 
+from ostinato.analysis import HAN, WORD, chinese_words, has_dictionary
 from ostinato.errors import MissingExtra, SettingsError
 
-# Han and Japanese kana are written without blanks: without a dictionary each character is a word of its own
-_UNSPACED = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_WORDS = re.compile(rf" ?[{_UNSPACED}]| ?[^\W{_UNSPACED}]+(?:['’][^\W{_UNSPACED}]+)*| ?[^\w\s]|\s")
+_WORDS = re.compile(rf" ?(?:{WORD})| ?[^\w\s]|\s")
 _TOKENS = re.compile(r"\n|\S+")
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003134f]")
+_HAN = re.compile(f"[{HAN}]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -23,12 +21,6 @@ class Splitter(NamedTuple):
     split: Callable[[str], list[str]]
     join: Callable[[Iterable[str], str], Iterator[str]]
     """Given the tokens and the text that stands before them."""
-
-
-def _jieba(text: str) -> list[str]:
-    import rjieba
-
-    return rjieba.cut(text)
 
 
 def _as_they_are(tokens: Iterable[str], _: str) -> Iterator[str]:
@@ -45,7 +37,7 @@ def _with_blanks(tokens: Iterable[str], before: str) -> Iterator[str]:
 SPLITTERS: dict[str, Splitter] = {
     "words": Splitter(_WORDS.findall, _as_they_are),
     "whitespace": Splitter(_TOKENS.findall, _with_blanks),
-    "jieba": Splitter(_jieba, _as_they_are),
+    "jieba": Splitter(chinese_words, _as_they_are),
 }
 """By name.
 
@@ -73,6 +65,6 @@ def choose_splitter(name: str, sample: str) -> str:
         name = "jieba" if letters and len(_HAN.findall(sample)) >= 0.3 * letters else "words"
     if name not in SPLITTERS:
         raise SettingsError(f"splitter = {name!r}: one of auto, {', '.join(SPLITTERS)}")
-    if name == "jieba" and find_spec("rjieba") is None:
+    if name == "jieba" and not has_dictionary():
         raise MissingExtra("rjieba", "zh", "the level word on Chinese text (level char needs nothing)")
     return name

@@ -93,10 +93,15 @@ class TextCodec(ABC):
     def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:
         """A piece of text for every id as it comes; the pieces joined are the text that follows the text `before`."""
 
+    def line_end_id(self) -> int | None:
+        """The id that a line ends with, if the vocabulary has it."""
+        ids = self.encode("\n")
+        return int(ids[0]) if len(ids) and ids[0] != self.unknown_id else None
+
     def start_id(self) -> int:
         """The id that stands before a text: a line end, or else the most frequent token."""
-        ids = self.encode("\n")
-        return int(ids[0]) if len(ids) and ids[0] != self.unknown_id else min(1, len(self) - 1)
+        line_end = self.line_end_id()
+        return min(1, len(self) - 1) if line_end is None else line_end
 
     def save(self, folder: Path) -> None:
         """Write the codec as JSON."""

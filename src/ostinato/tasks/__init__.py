@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.bundle import read_manifest
-from ostinato.errors import BundleError, nearest
+from ostinato.errors import BundleError, SettingsError, nearest
 
-TASKS = {"language-model": "ostinato.tasks.language_model:LanguageModel"}
+TASKS = {
+    "bert": "ostinato.tasks.bert:Bert",
+    "language-model": "ostinato.tasks.language_model:LanguageModel",
+    "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
+    "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
+}
 """Where the class of each task is."""
 
 
@@ -37,3 +42,17 @@ def load(path: str | Path, device: str = "cpu") -> Any:
     """
     folder = Path(path)
     return task_class(read_manifest(folder)["task"]).from_bundle(folder, device)
+
+
+def load_for(verb: str, path: str | Path, device: str = "cpu") -> Any:
+    """The model in a folder, for the method of a name.
+
+    Raises:
+        BundleError: as `load`.
+        SettingsError: if that is nothing a model of its task does.
+    """
+    model = load(path, device)
+    if not hasattr(model, verb):
+        able = ", ".join(each for each in ("evaluate", "generate", "predict", "score") if hasattr(model, each))
+        raise SettingsError(f"{path}: a {model.task} cannot {verb}; what it can: {able}")
+    return model

@@ -6,12 +6,11 @@ from typing import Any
 
 import yaml
 
-from ostinato.topologies import count_parameters
-
 
 def model_card(model: Any, sample: str) -> str:
     """README.md of a bundle: task, metrics, data with its fingerprint, settings, a sample and how to use it."""
-    header = yaml.safe_dump({"library_name": "ostinato", "pipeline_tag": "text-generation", "tags": [model.task]})
+    tags = {"library_name": "ostinato", "pipeline_tag": model.pipeline_tag, "tags": [model.task]}
+    header = yaml.safe_dump(tags)
     metrics = "\n".join(f"| {name.replace('_', ' ')} | {_number(value)} |" for name, value in model.metrics.items())
     sizes = {name: value for name, value in model.data.items() if not isinstance(value, dict)}
     rows = [f"| {name.replace('_', ' ')} | {_number(value)} |" for name, value in sizes.items()]
@@ -25,7 +24,7 @@ def model_card(model: Any, sample: str) -> str:
 
 # An ostinato {model.task}
 
-{count_parameters(model.network):,} parameters.
+{model.size()}.
 
 | metric | value |
 |---|---|

@@ -20,6 +20,7 @@ from ostinato.settings import Settings
 from ostinato.tokens import TokenFile
 
 SPOOLED = "standard-input"
+Sources = str | Path | Sequence[str | Path]
 
 
 class ReadingSettings(Settings):
@@ -38,6 +39,23 @@ class Corpus(NamedTuple):
     validation: TokenFile
     about: dict[str, Any]
     """Fingerprints and sizes."""
+
+
+def source_names(corpus: Sources, validation: Sources | None) -> dict[str, list[str]]:
+    """What a user named, as lists of absolute paths; `-`, standard input, stays.
+
+    Raises:
+        SettingsError: if both are standard input.
+    """
+    names = {"corpus": _names(corpus), "validation": _names(validation) if validation is not None else []}
+    if "-" in names["corpus"] and "-" in names["validation"]:
+        raise SettingsError("standard input can be the corpus or the validation data, not both")
+    return names
+
+
+def _names(sources: Sources) -> list[str]:
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    return [str(source) if str(source) == "-" else str(Path(source).absolute()) for source in listed]
 
 
 def resolve(sources: Sequence[str | Path], run: Path) -> list[Path]:

@@ -14,8 +14,9 @@ import torch
 from ostinato import bundle
 from ostinato.errors import BundleError, SettingsError, TrainingError
 from ostinato.files import locked, remove_unfinished, write_text
-from ostinato.settings import Settings
-from ostinato.tasks.model import Model, pick_device
+from ostinato.tasks.corpus import Sources, source_names
+from ostinato.tasks.embeddings import begin_with_rows, keep_rows, open_vectors
+from ostinato.tasks.model import NetworkModel, pick_device
 from ostinato.training.checkpoint import list_checkpoints
 from ostinato.training.find_rate import find_rate
 from ostinato.training.history import event_writer, read_history
@@ -26,11 +27,9 @@ from ostinato.training.report import Reporter, Silent, make_reporter
 from ostinato.training.settings import TrainingSettings
 from ostinato.training.signals import Interrupted
 
-Sources = str | Path | Sequence[str | Path]
 
-
-class FittedModel(Model):
-    """A model that is trained on files by the loop of `ostinato.training`."""
+class FittedModel(NetworkModel):
+    """A network that is trained on files by the loop of `ostinato.training`."""
 
     resumable: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "max_steps", "max_minutes", "patience", "log_every", "threads", "device", "tensorboard"}
@@ -64,15 +63,13 @@ class FittedModel(Model):
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model" if output is None else Path(output)
-            names = {"corpus": _names(corpus), "validation": _names(validation) if validation is not None else []}
-            if "-" in names["corpus"] and "-" in names["validation"]:
-                raise SettingsError("standard input can be the corpus or the validation data, not both")
+            names = source_names(corpus, validation)
             self.reporter = make_reporter(progress)
             # read before anything is replaced, so that bad input loses nothing
             with bundle.writing_bundle(folder, overwrite) as new:
                 (new / bundle.RUN).mkdir()
                 write_text(new / bundle.RUN / "sources.json", json.dumps(names))
-                self._rehearse(self.prepare(names["corpus"], names["validation"], new))
+                self._rehearse(self._prepare_all(names["corpus"], names["validation"], new), new)
                 self.write_manifest(new, "training")
             return self._train(folder, lasting=output is not None)
 
@@ -109,13 +106,29 @@ class FittedModel(Model):
         model.reporter = make_reporter(progress)
         return model._train(folder, lasting=True)
 
-    def _rehearse(self, corpus: Any) -> None:
+    def _prepare_all(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Any:
+        """`prepare`, and the word vectors that the embedding begins with, if the settings name some."""
+        vectors, self.settings = open_vectors(self.settings)
+        corpus = self.prepare(sources, validation, folder)
+        if vectors is not None:
+            blocks = corpus.train.blocks()
+            self.reporter.message(keep_rows(vectors, corpus.codec.vocabulary, blocks, folder / bundle.RUN))
+        return corpus
+
+    def _begin_network(self, folder: Path) -> dict[str, Any]:
+        """Build the network with its first weights; gives what of it is not random, by name."""
+        network = self.build()
+        covered = begin_with_rows(network, folder / bundle.RUN)
+        self._network = network.to(pick_device(self.settings.device))
+        return covered
+
+    def _rehearse(self, corpus: Any, folder: Path) -> None:
         """Build all that training needs, once, so that what cannot work is refused before a model is replaced."""
         with torch.random.fork_rng():
             self._codec = corpus.codec
-            self._network = self.build().to(pick_device(self.settings.device))
+            self._begin_network(folder)
             self.objective(corpus)
-            make_optimizer(self._network.parameters(), self._part(TrainingSettings))
+            make_optimizer(self.network.parameters(), self._part(TrainingSettings))
             if self.settings.tensorboard:
                 event_writer(self.settings.tensorboard).close()
 
@@ -141,7 +154,7 @@ class FittedModel(Model):
         self._codec, self.data = corpus.codec, corpus.about
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
-            self._network = self.build().to(pick_device(settings.device))
+            self.data |= self._begin_network(folder)
             objective = self.objective(corpus)
             if settings.learning_rate == "auto":
                 rate = find_rate(objective, self._part(TrainingSettings)).suggestion
@@ -174,10 +187,10 @@ class FittedModel(Model):
             folder = Path(scratch)
             (folder / bundle.RUN).mkdir()
             self.reporter = make_reporter(progress)
-            prepared = self.prepare(_names(corpus), [], folder)
+            prepared = self._prepare_all(source_names(corpus, None)["corpus"], [], folder)
             self._codec = prepared.codec
             torch.manual_seed(self.settings.seed)
-            self._network = self.build().to(pick_device(self.settings.device))
+            self._begin_network(folder)
             found = find_rate(self.objective(prepared), self._part(TrainingSettings))
             self._codec = self._network = None  # not a trained model
             return found
@@ -189,11 +202,3 @@ class FittedModel(Model):
     @abstractmethod
     def objective(self, corpus: Any) -> Objective:
         """What training descends."""
-
-    def _part(self, kind: type[Settings]) -> Any:
-        return kind(**{name: getattr(self.settings, name) for name in kind.model_fields})
-
-
-def _names(sources: Sources) -> list[str]:
-    listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    return [str(source) if str(source) == "-" else str(Path(source).absolute()) for source in listed]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from ostinato.cells import CELLS
 from ostinato.codecs.text import TextSettings
-from ostinato.data import TextReader
 from ostinato.errors import nearest
 from ostinato.heads import make_head
 from ostinato.initialisers import INITIALISERS
 from ostinato.networks import Deep, Recurrent
-from ostinato.tasks.corpus import Corpus, ReadingSettings, prepare, resolve
-from ostinato.tasks.next_token import NextToken, mean_loss, perplexity
+from ostinato.tasks.corpus import Corpus, ReadingSettings, prepare
+from ostinato.tasks.embeddings import EmbeddingSettings
+from ostinato.tasks.fitting import FittedModel
+from ostinato.tasks.next_token import NextToken, mean_loss
 from ostinato.tasks.writing import WritingModel
 from ostinato.tokens import TokenFile
 from ostinato.topologies import SeqToSeq
@@ -28,7 +28,7 @@ from ostinato.training.settings import TrainingSettings
 from ostinato.training.windows import Windows
 
 
-class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
+class LanguageModelSettings(TextSettings, ReadingSettings, EmbeddingSettings, TrainingSettings):
     """All that can be set about a language model."""
 
     cell: str = Field("lstm", description=f"the equations of a layer: {', '.join(CELLS)}")
@@ -56,6 +56,8 @@ class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
             if (found := getattr(self, name)) not in known:
                 names = [each for each in known if each]
                 raise ValueError(f"{name} = {found!r}: one of {', '.join(names)}{nearest(str(found), names)}")
+        if self.vectors is not None and self.level == "bpe":
+            raise ValueError("vectors: are of words or characters, and tokens of level = bpe are pieces of bytes")
         if self.softmax == "adaptive" and self.tie_weights:
             raise ValueError(
                 "tie_weights: the clusters of softmax = adaptive have no weights to share; use full or sampled"
@@ -65,12 +67,13 @@ class LanguageModelSettings(TextSettings, ReadingSettings, TrainingSettings):
         return self
 
 
-class LanguageModel(WritingModel):
+class LanguageModel(WritingModel, FittedModel):
     r"""A recurrent language model: p(text) = ∏ p(token | tokens before), by a cell of any kind over embedded tokens.
 
     Args:
         settings: by name, see `LanguageModelSettings`.
 
+    >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "corpus.txt"
     >>> _ = path.write_text("the cat sat on the mat\n" * 200)
     >>> model = LanguageModel(hidden_size=16, num_layers=1, epochs=2, batch_size=4, warmup_steps=0, seed=1)
@@ -110,52 +113,29 @@ class LanguageModel(WritingModel):
         """What training descends."""
         return NextToken(self, corpus)
 
-    def evaluate(
-        self,
-        corpus: str | Path | Sequence[str | Path],
-        batch_size: int | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-    ) -> dict[str, float | int]:
-        """Score a held-out corpus with the full softmax.
+    def initial_state(self, rows: int) -> Any:
+        """Zeros."""
+        return self.network.initial_state(rows)
 
-        Args:
-            corpus: files, folders or patterns.
-            batch_size: streams side by side, each of which starts without context; by default one for every 10,000
-                tokens, at most 64.
-            encoding: of the files; as in training if None.
-            errors: at bytes that are not text: strict, replace or ignore; as in training if None.
+    @torch.no_grad()
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step of the network."""
+        return self.network.step(ids.to(self._device), state)
 
-        Returns:
-            loss (nats a token), perplexity exp(loss), bits_per_character, tokens, characters, and how many unknown.
-        """
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            s, count = self.settings, {"characters": 0, "unknown": 0}
-            reader = TextReader(
-                resolve([corpus] if isinstance(corpus, str | Path) else corpus, folder),
-                encoding or s.encoding,
-                errors or s.errors,
-            )
+    @torch.no_grad()
+    def follow(self, ids: Sequence[int], state: Any) -> tuple[list[float], Any]:
+        """The network's state, and the token that it has yet to read."""
+        state, last = state or (self.initial_state(1), self.codec.start_id())
+        read = torch.tensor([last, *ids], device=self._device).unsqueeze(1)
+        hidden, state = self.network(read[:-1], state)
+        log_p = self.network.head.log_probabilities(hidden).gather(2, read[1:].unsqueeze(1))
+        return log_p.flatten().tolist(), (state, ids[-1])
 
-            def ids() -> Iterator[Any]:
-                for block in reader.blocks():
-                    encoded = self.codec.encode(block)
-                    count["characters"] += len(block)
-                    count["unknown"] += int((encoded == self.codec.unknown_id).sum())
-                    yield encoded
+    def mean_loss(self, tokens: TokenFile, batch_size: int | None) -> float:
+        """Streams side by side, each without context at its start: one for every 10,000 tokens, at most 64, if None."""
+        rows = batch_size or max(1, min(64, len(tokens) // 10_000))
+        return mean_loss(self.network, Windows(tokens, rows, 256 if rows > 1 else 1024))
 
-            tokens = TokenFile.write(folder, "held-out", ids(), len(self.codec))
-            rows = batch_size or max(1, min(64, len(tokens) // 10_000))
-            windows = Windows(tokens, rows, 256 if rows > 1 else 1024)
-            loss = mean_loss(self.network, windows)
-        # the first token has nothing before it and is not scored: neither are its characters
-        per_character = loss * len(tokens) / count["characters"] / math.log(2)
-        return {
-            "loss": loss,
-            "perplexity": perplexity(loss),
-            "bits_per_character": per_character,
-            "tokens": windows.targets,
-            "characters": count["characters"],
-            "unknown_tokens": count["unknown"],
-        }
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device

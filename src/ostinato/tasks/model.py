@@ -13,34 +13,18 @@ from torch import nn
 
 from ostinato import bundle, hub
 from ostinato.codecs.text import TextCodec
+from ostinato.devices import pick_device
 from ostinato.errors import BundleError, SettingsError
 from ostinato.files import write_text
 from ostinato.networks import load_weights, named_weights
 from ostinato.settings import Settings
 from ostinato.tasks.card import model_card
+from ostinato.topologies import count_parameters
 from ostinato.training.history import read_history
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a name; `auto` is a GPU where there is one.
-
-    Raises:
-        SettingsError: if there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("one of auto, cpu, cuda, mps")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"device = {name!r}: {str(error).splitlines()[0]}") from None
-    return device
-
-
 class Model(ABC):
-    """A network with its codec, settings and record.
+    """Weights of some kind with their codec, settings and record.
 
     Args:
         settings: by name; an unknown one is an error that names the nearest known.
@@ -48,11 +32,14 @@ class Model(ABC):
 
     task: ClassVar[str]
     Settings: ClassVar[type[Settings]]
+    codec_type: ClassVar[Any] = TextCodec
+    """What turns raw input into what the weights are for: it has `save(folder)` and `load(folder)`."""
+    pipeline_tag: ClassVar[str] = "text-generation"
+    """What the Hub calls the task."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings: Any = self.Settings.checked(settings)
-        self._network: nn.Module | None = None
-        self._codec: TextCodec | None = None
+        self._codec: Any = None
         self.metrics: dict[str, Any] = {}
         """What the last training reached."""
         self.data: dict[str, Any] = {}
@@ -61,18 +48,7 @@ class Model(ABC):
         """The records of `history.jsonl`."""
 
     @property
-    def network(self) -> Any:
-        """The network.
-
-        Raises:
-            SettingsError: before `fit`.
-        """
-        if self._network is None:
-            raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
-        return self._network
-
-    @property
-    def codec(self) -> TextCodec:
+    def codec(self) -> Any:
         """The codec.
 
         Raises:
@@ -83,8 +59,21 @@ class Model(ABC):
         return self._codec
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """The network that the settings and the codec describe, untrained."""
+    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the weights alone, whole or not at all."""
+
+    @abstractmethod
+    def load_weights(self, path: Path, device: str) -> None:
+        """Take the weights that `write_weights` wrote; settings and codec stand already.
+
+        Raises:
+            BundleError: if they are damaged, or not those that the settings describe.
+            SettingsError: if there is no such device here, or it is not one for this model.
+        """
+
+    @abstractmethod
+    def size(self) -> str:
+        """How large the model is, for people."""
 
     def sample(self) -> str:
         """Something for the model card that shows what the model does."""
@@ -130,11 +119,6 @@ class Model(ABC):
         with tempfile.TemporaryDirectory() as scratch:
             return hub.upload(self.save(Path(scratch) / "model"), name, private, message)
 
-    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
-        """Write the weights alone, whole or not at all."""
-        arrays = {name: value.detach().cpu().numpy() for name, value in named_weights(self.network).items()}
-        bundle.write_tensors(path, arrays, notes)
-
     def write_about(self, folder: Path) -> None:
         """Write the model card and the manifest of a trained model."""
         write_text(folder / bundle.CARD, model_card(self, self.sample()))
@@ -160,13 +144,56 @@ class Model(ABC):
         except (SettingsError, KeyError, TypeError) as error:
             raise BundleError(f"{folder / bundle.MANIFEST}: damaged settings: {error}") from None
         model.metrics, model.data = manifest.get("metrics", {}), manifest.get("data", {})
-        model._codec = TextCodec.load(folder / bundle.CODEC)
+        model._codec = cls.codec_type.load(folder / bundle.CODEC)
         model.history = read_history(folder / bundle.HISTORY)
-        with torch.random.fork_rng(devices=[]):
-            network = model.build()
-        model.read_weights(network, folder / bundle.WEIGHTS)
-        model._network = network.to(pick_device(device)).eval()
+        model.load_weights(folder / bundle.WEIGHTS, device)
         return model
+
+    def __repr__(self) -> str:
+        chosen = ", ".join(
+            f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set)
+        )
+        return f"{type(self).__name__}({chosen})"
+
+    def _part(self, kind: type[Settings]) -> Any:
+        return kind(**{name: getattr(self.settings, name) for name in kind.model_fields})
+
+
+class NetworkModel(Model):
+    """A model whose weights are those of a network."""
+
+    _network: nn.Module | None = None
+
+    @property
+    def network(self) -> Any:
+        """The network.
+
+        Raises:
+            SettingsError: before `fit`.
+        """
+        if self._network is None:
+            raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
+        return self._network
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network that the settings and the codec describe, untrained."""
+
+    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the weights alone, whole or not at all."""
+        arrays = {name: value.detach().cpu().numpy() for name, value in named_weights(self.network).items()}
+        bundle.write_tensors(path, arrays, notes)
+
+    def load_weights(self, path: Path, device: str) -> None:
+        """Build the network and fill it."""
+        with torch.random.fork_rng(devices=[]):
+            network = self.build()
+        self.read_weights(network, path)
+        self._network = network.to(pick_device(device)).eval()
+
+    def size(self) -> str:
+        """Trained numbers, shared ones once."""
+        return f"{count_parameters(self.network):,} parameters"
 
     @staticmethod
     def read_weights(network: nn.Module, path: Path) -> None:
@@ -185,9 +212,3 @@ class Model(ABC):
                 shapes = f"{list(array.shape)}, ostinato.json describes {list(wanted[name].shape)}"
                 raise BundleError(f"{path}: {name} is {shapes}")
         load_weights(network, {name: torch.from_numpy(array) for name, array in arrays.items()})
-
-    def __repr__(self) -> str:
-        chosen = ", ".join(
-            f"{name}={getattr(self.settings, name)!r}" for name in sorted(self.settings.model_fields_set)
-        )
-        return f"{type(self).__name__}({chosen})"

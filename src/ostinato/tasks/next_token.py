@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ostinato.tasks.corpus import Corpus
+from ostinato.tasks.writing import quoted
 from ostinato.topologies import SeqToSeq
 from ostinato.training.windows import Window, Windows
 
@@ -23,6 +23,9 @@ class NextToken:
         self.windows = Windows(corpus.train, s.batch_size, s.bptt_steps)
         rows = max(1, min(s.batch_size, len(corpus.validation) - 1))
         self.validation = Windows(corpus.validation, rows, 256)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The windows of all epochs are the same."""
 
     def initial_state(self) -> Any:
         """Zeros."""
@@ -44,9 +47,7 @@ class NextToken:
 
     def figures(self, loss: float) -> dict[str, float]:
         """Bits per character at the level of characters, else perplexity."""
-        if self.model.settings.level == "char":
-            return {"bits_per_character": loss / math.log(2)}
-        return {"perplexity": perplexity(loss)}
+        return quoted(self.model.settings.level, loss)
 
     def save_best(self, step: int, loss: float) -> None:
         """Keep the weights."""
@@ -63,8 +64,3 @@ def mean_loss(network: SeqToSeq, windows: Windows) -> float:
         hidden, state = network(window.inputs.to(device), state)
         total += float(head.full_loss(hidden.reshape(-1, hidden.shape[-1]), window.targets.reshape(-1).to(device)))
     return total / windows.targets
-
-
-def perplexity(loss: float) -> float:
-    """exp(loss), infinite where that is no number."""
-    return math.exp(loss) if loss < 700 else math.inf

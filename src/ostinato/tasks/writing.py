@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import tempfile
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
+from ostinato.data import TextReader
 from ostinato.errors import SettingsError
 from ostinato.sampling import GenerationSettings, generate_ids, until
-from ostinato.tasks.fitting import FittedModel
+from ostinato.tasks.corpus import Sources, resolve
+from ostinato.tasks.model import Model
+from ostinato.tokens import TokenFile
+
+_SCORED_AT_ONCE = 512  # tokens
 
 
 class Scored(NamedTuple):
@@ -20,8 +28,68 @@ class Scored(NamedTuple):
     log_probability: float
 
 
-class WritingModel(FittedModel):
-    """A model whose network gives log p of the next token (`SeqToSeq`, causal)."""
+class WritingModel(Model):
+    """A model that gives log p of the next token of a text."""
+
+    @abstractmethod
+    def initial_state(self, rows: int) -> Any:
+        """What `step` needs to know of the tokens before the first, for so many texts side by side: nothing."""
+
+    @abstractmethod
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Ids [rows], read after all that the state knows → log p of the next [rows, vocabulary], the state after."""
+
+    @abstractmethod
+    def follow(self, ids: Sequence[int], state: Any) -> tuple[Sequence[float], Any]:
+        """Log p of each of some tokens given all before, nats, and a state to go on from; None is a line's begin."""
+
+    @abstractmethod
+    def mean_loss(self, tokens: TokenFile, batch_size: int | None) -> float:
+        """Mean −log p of all tokens but the first, nats."""
+
+    def evaluate(
+        self,
+        corpus: Sources,
+        batch_size: int | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+    ) -> dict[str, float | int]:
+        """Score a held-out corpus with the full softmax.
+
+        Args:
+            corpus: files, folders or patterns.
+            batch_size: streams side by side, each of which starts without context; by default as `mean_loss` says.
+            encoding: of the files; as in training if None.
+            errors: at bytes that are not text: strict, replace or ignore; as in training if None.
+
+        Returns:
+            loss (nats a token), perplexity exp(loss), bits_per_character, tokens, characters, and how many unknown.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            s, count = self.settings, {"characters": 0, "unknown": 0}
+            files = resolve([corpus] if isinstance(corpus, str | Path) else corpus, folder)
+            reader = TextReader(files, encoding or s.encoding, errors or s.errors)
+
+            def ids() -> Iterator[Any]:
+                for block in reader.blocks():
+                    encoded = self.codec.encode(block)
+                    count["characters"] += len(block)
+                    count["unknown"] += int((encoded == self.codec.unknown_id).sum())
+                    yield encoded
+
+            tokens = TokenFile.write(folder, "held-out", ids(), len(self.codec))
+            loss = self.mean_loss(tokens, batch_size)
+        # the first token has nothing before it and is not scored: neither are its characters
+        per_character = loss * len(tokens) / count["characters"] / math.log(2)
+        return {
+            "loss": loss,
+            "perplexity": perplexity(loss),
+            "bits_per_character": per_character,
+            "tokens": len(tokens) - 1,
+            "characters": count["characters"],
+            "unknown_tokens": count["unknown"],
+        }
 
     def score(self, text: str) -> list[Scored]:
         """Log p of each token of a text, as if a new line had gone before."""
@@ -29,20 +97,14 @@ class WritingModel(FittedModel):
 
     def score_blocks(self, blocks: Iterable[str]) -> Iterator[Scored]:
         """The same for a text that comes in blocks, each of which goes on from the one before."""
-        device = next(self.network.parameters()).device
-        state, last = self.network.initial_state(1), self.codec.start_id()
+        state = None
         for block in blocks:
-            ids = [last, *self.codec.encode(block).tolist()]
-            for start in range(0, len(ids) - 1, 512):
-                part = torch.tensor(ids[start : start + 513], device=device).unsqueeze(1)
-                with torch.no_grad():
-                    hidden, state = self.network(part[:-1], state)
-                    log_p = (
-                        self.network.head.log_probabilities(hidden).gather(2, part[1:].unsqueeze(1)).flatten().tolist()
-                    )
-                for index, value in zip(ids[start + 1 :], log_p, strict=False):
+            ids = self.codec.encode(block).tolist()
+            for start in range(0, len(ids), _SCORED_AT_ONCE):
+                part = ids[start : start + _SCORED_AT_ONCE]
+                log_p, state = self.follow(part, state)
+                for index, value in zip(part, log_p, strict=True):
                     yield Scored(self.codec.decode([index]), value)
-            last = ids[-1]
 
     def _open(self, prompt: str) -> str:
         """The prompt without blanks at its end, where a blank is a part of the word that follows."""
@@ -50,14 +112,8 @@ class WritingModel(FittedModel):
 
     def _ids(self, prompt: str, settings: GenerationSettings) -> Iterator[list[int]]:
         banned = [] if settings.unknown or self.codec.unknown_id is None else [self.codec.unknown_id]
-        device = next(self.network.parameters()).device
-
-        def step(ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-            with torch.no_grad():
-                return self.network.step(ids.to(device), state)
-
         read = [self.codec.start_id(), *self.codec.encode(prompt).tolist()]
-        return generate_ids(step, self.network.initial_state(settings.samples), read, settings, banned)
+        return generate_ids(self.step, self.initial_state(settings.samples), read, settings, banned)
 
     def stream(self, prompt: str = "", **options: Any) -> Iterator[str]:
         """Pieces of one text as they are made, the prompt first; see `GenerationSettings` for the options.
@@ -87,3 +143,13 @@ class WritingModel(FittedModel):
     def sample(self) -> str:
         """A short text for the model card."""
         return self.generate("", tokens=300 if self.settings.level == "char" else 80, temperature=0.8, seed=0)
+
+
+def quoted(level: str, loss: float) -> dict[str, float]:
+    """The figure that the field quotes of a loss: bits per character at the level of characters, else perplexity."""
+    return {"bits_per_character": loss / math.log(2)} if level == "char" else {"perplexity": perplexity(loss)}
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that is no number."""
+    return math.exp(loss) if loss < 700 else math.inf

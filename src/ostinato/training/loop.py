@@ -112,6 +112,7 @@ class Trainer:
         return self.position
 
     def _epoch(self, caught: list[int]) -> None:
+        self.objective.begin_epoch(self.position.epoch)
         position, windows = self.position, self.objective.windows
         if position.window == 0:
             self.state = self.objective.initial_state()

@@ -17,6 +17,9 @@ class Objective(Protocol):
     network: Any
     windows: Windows
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Take the windows of an epoch, counted from 0; also called where a training goes on in the middle of it."""
+
     def initial_state(self) -> Any:
         """The state at the beginning of an epoch."""
 

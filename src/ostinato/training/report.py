@@ -66,7 +66,7 @@ def describe_interval(record: dict[str, Any]) -> str:
     clipped = f"gradient {record['gradient_norm']:.2f} ({record['clip_rate']:.0%} clipped)"
     speed = f"{record['tokens_per_second']:,.0f} tokens/s"
     parts = [f"loss {record['loss']:.3f}", _figure(record), clipped, f"rate {record['learning_rate']:.3g}", speed]
-    return " · ".join(parts + ([f"{record['skipped']} skipped"] if record["skipped"] else []))
+    return " · ".join([*filter(None, parts), *([f"{record['skipped']} skipped"] if record["skipped"] else [])])
 
 
 def describe_evaluation(record: dict[str, Any]) -> str:
@@ -77,13 +77,17 @@ def describe_evaluation(record: dict[str, Any]) -> str:
         f"validation {record['loss']:.4f}",
         _figure(record),
     ]
-    return " · ".join(parts + (["best so far"] if record["best"] else []))
+    return " · ".join([*filter(None, parts), *(["best so far"] if record["best"] else [])])
 
 
 def _figure(record: dict[str, Any]) -> str:
+    """What the field quotes; nothing where that is the loss itself."""
     if "perplexity" in record:
         return f"perplexity {record['perplexity']:.2f}"
-    return f"{record['bits_per_character']:.3f} bits/char"
+    if "masked_accuracy" in record:
+        shares = f"{record['masked_accuracy']:.1%} of masked tokens, {record['next_sentence_accuracy']:.1%} of pairs"
+        return f"{shares} right"
+    return f"{record['bits_per_character']:.3f} bits/char" if "bits_per_character" in record else ""
 
 
 class Lines:

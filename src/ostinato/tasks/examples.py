@@ -1,0 +1,143 @@
+"""Labelled examples: texts and their labels, from the files that the field uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from ostinato.data import TextReader, fingerprint
+from ostinato.errors import DataError
+from ostinato.records import LABEL, TEXT, Record, RecordFormat, RecordReader
+from ostinato.settings import Settings
+from ostinato.tasks.corpus import resolve
+
+_LABEL_COLUMNS = ("label", "labels")
+
+
+class ExampleSettings(Settings):
+    """How labelled files are read."""
+
+    format: RecordFormat = Field("auto", description="of the files; auto: by name, and fasttext by its first line")
+    text_column: str | None = Field(None, description="of the text [default: text, or the only one beside the label]")
+    label_column: str | None = Field(None, description="of the label, or of a list of them [default: label or labels]")
+    label_separator: str | None = Field(None, min_length=1, description="between the labels of a column that has many")
+    header: bool = Field(True, description="the first row of a table names its columns; else they are called 1, 2, …")
+    encoding: str = Field("utf-8", description="of the files, by Python's name")
+    errors: str = Field("strict", description="at bytes that are not text: strict, replace or ignore")
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="examples kept for validation, drawn at random")
+
+
+class Example(NamedTuple):
+    """A text and what it is."""
+
+    text: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExampleReader:
+    r"""Examples from files of rows, see `RecordReader`, as a stream.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "train.txt"
+    >>> _ = path.write_text("__label__knife __label__care How to sharpen it?\n")
+    >>> list(ExampleReader([path], ExampleSettings()).examples())
+    [Example(text='How to sharpen it?', labels=('knife', 'care'))]
+    """
+
+    files: Sequence[Path]
+    settings: ExampleSettings
+
+    def _records(self) -> Iterator[Record]:
+        s = self.settings
+        return RecordReader(self.files, s.format, s.encoding, s.errors, s.header).records()
+
+    def examples(self) -> Iterator[Example]:
+        """Texts with their labels.
+
+        Raises:
+            DataError: with file and line, if a file cannot be read, a column is not there, or a row has no label.
+        """
+        for record in self._records():
+            yield Example(self._text(record), self._labels(record))
+
+    def texts(self) -> Iterator[str]:
+        """Texts alone, of files that need have no labels."""
+        return (self._text(record) for record in self._records())
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the files hold, as the bundle says it."""
+        return asdict(fingerprint(TextReader(self.files, self.settings.encoding, self.settings.errors)))
+
+    def _text(self, record: Record) -> str:
+        column = self.settings.text_column
+        if column is None:
+            others = [name for name in record.fields if name not in (*_LABEL_COLUMNS, self.settings.label_column)]
+            column = others[0] if len(others) == 1 and TEXT not in record.fields else None
+        return record.text(column if column is not None else RecordReader.text_column(record))
+
+    def _labels(self, record: Record) -> tuple[str, ...]:
+        column = self.settings.label_column
+        if column is None:
+            column = next((name for name in _LABEL_COLUMNS if name in record.fields), None)
+            if column is None:
+                held = ", ".join(record.fields)
+                raise DataError(
+                    f"{record.where}: in which column is the label? (columns: {held}; or a text begins with {LABEL}…)"
+                )
+        found = record.value(column)
+        if isinstance(found, str):
+            separator = self.settings.label_separator
+            found = found.split(separator) if separator else [found]
+        labels = tuple(
+            dict.fromkeys(self._label(each, record) for each in (found if isinstance(found, list) else [found]))
+        )
+        labels = tuple(label for label in labels if label)
+        if not labels:
+            raise DataError(f"{record.where}: there is no label")
+        return labels
+
+    @staticmethod
+    def _label(found: Any, record: Record) -> str:
+        if isinstance(found, str):
+            return found.strip()
+        if found is None or isinstance(found, dict | list):
+            raise DataError(f"{record.where}: expected a label, found {json.dumps(found)[:40]}")
+        return json.dumps(found)  # a number, or true
+
+
+Part = Callable[[], Iterator[Example]]
+"""Reads its examples from the beginning."""
+
+
+def parts(
+    corpus: Sequence[str], validation: Sequence[str], settings: ExampleSettings, seed: int, run: Path
+) -> tuple[Part, Part, dict[str, Any]]:
+    """Training examples, those for validation, and the fingerprints of their files.
+
+    Without files for validation a share of the examples is drawn at random, since files are often in order of label.
+
+    Args:
+        corpus: files, folders, patterns, or `-`.
+        validation: likewise, or nothing.
+        settings: how they are read.
+        seed: of the draw.
+        run: where standard input is kept.
+    """
+    reader = ExampleReader(resolve(corpus, run), settings)
+    about = {"train": reader.fingerprint()}
+    if validation:
+        held_out = ExampleReader(resolve(validation, run), settings)
+        return reader.examples, held_out.examples, about | {"validation": held_out.fingerprint()}
+
+    def part(kept: bool) -> Iterator[Example]:
+        draw = np.random.default_rng(seed)
+        return (each for each in reader.examples() if (draw.random() < settings.validation_fraction) == kept)
+
+    return (lambda: part(False)), (lambda: part(True)), about
