@@ -211,16 +211,26 @@ def test_the_loss_falls_and_the_bundle_gives_vectors(corpus: Path, tmp_path: Pat
         BertVectors(folder).fit()
 
 
+def test_evaluation_draws_as_the_validation_did(corpus: Path, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text(make_documents(9), encoding="utf-8")
+    model = bert(epochs=1).fit(corpus, held_out, tmp_path / "bert", progress=False)
+    figures = ostinato.load(tmp_path / "bert").evaluate(held_out)
+    for name in ("loss", "masked_accuracy", "next_sentence_accuracy"):
+        assert figures[name] == pytest.approx(model.metrics[f"validation_{name}"], rel=1e-6)
+    assert model.data["validation_tokens"] == figures["tokens"] == 9 * 6 * 6
+
+
 def test_an_interrupted_run_ends_in_the_same_bits(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = bert(dropout=0.1).fit(corpus, output=tmp_path / "whole", progress=False)
-    step, steps = Trainer._step, 0
+    per_epoch, step, steps = whole.metrics["steps"] // 2, Trainer._step, 0
 
     def stopping(self: Trainer, windows: Any) -> None:
         nonlocal steps
         steps += 1
-        if steps == 8:  # in an epoch, and past a checkpoint
+        if steps == per_epoch + 8:  # within the second epoch, and past a checkpoint
             raise Interrupted(self.position.step, 15, saved=True)
         step(self, windows)
 
@@ -229,7 +239,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(
         bert(dropout=0.1).fit(corpus, output=tmp_path / "cut", progress=False)
     monkeypatch.setattr(Trainer, "_step", step)
     resumed = type(whole).resume(tmp_path / "cut", progress=False)
-    assert resumed.metrics["steps"] == whole.metrics["steps"] > 8
+    assert resumed.metrics["steps"] == whole.metrics["steps"] > per_epoch + 8
     (one, _), (other, _) = (read_tensors(tmp_path / each / "weights.safetensors") for each in ("whole", "cut"))
     assert one.keys() == other.keys()
     assert all((one[each] == other[each]).all() for each in one)

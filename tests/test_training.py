@@ -31,11 +31,10 @@ class Quadratic:
         self.windows = Windows(np.zeros(2 * windows + 1, np.int64), 1, 2)
         self.bad, self.calls = bad or {}, 0
         self.losses: list[float] = []
-        self.epochs: list[int] = []
         self.best: list[tuple[int, float]] = []
 
     def begin_epoch(self, epoch: int) -> None:
-        self.epochs.append(epoch)
+        pass
 
     def initial_state(self) -> Any:
         return (torch.zeros(1, 1),)

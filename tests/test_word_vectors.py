@@ -327,3 +327,30 @@ def test_files_of_other_programs(few, tmp_path):
         assert again.words_ == few.words_ and (again.vectors_ == few.vectors_).all()
         assert again.about_ == {"words": 7, "features": 3, "source": kind}
         assert again.nearest("man", 1) == few.nearest("man", 1)
+
+
+@pytest.mark.parametrize("case", ["ignore", "exact"])
+def test_analogies_and_similarities_are_gensims(case, tmp_path):
+    draw = np.random.default_rng(5)
+    words = [*(word for n in range(25) for word in (f"w{n}", f"W{n}")), "Alone"]
+    vectors = draw.standard_normal((51, 4)).astype(np.float32)
+    pick = [*words, "w99"]
+    lines = [f": gram{s}\n" + "".join(" ".join(draw.choice(pick, 4)) + "\n" for _ in range(80)) for s in range(3)]
+    (questions := tmp_path / "questions").write_text("".join(lines))
+    rows = enumerate(draw.choice(pick, (60, 2)))
+    (pairs := tmp_path / "pairs").write_text("".join(f"{a}\t{b}\t{n}\n" for n, (a, b) in rows))
+    theirs = gensim.KeyedVectors(4)
+    theirs.add_vectors(words, vectors)
+    analyzer = Analyzer(tokens="whitespace", lowercase=False)
+    ours = WordVectors.from_arrays(words, vectors, analyzer)
+    for restrict in (300_000, 40):
+        _, sections = theirs.evaluate_word_analogies(questions, restrict, case_insensitive=case == "ignore")
+        found = ours.evaluate_analogies(questions, case, restrict)
+        for theirs_of, mine in zip(sections, [*found.sections.values(), found.total()], strict=True):
+            correct, wrong = len(theirs_of["correct"]), len(theirs_of["incorrect"])
+            assert mine.answered == correct + wrong > 0
+            # gensim looks at five words only, which may all be spellings of those asked about
+            assert correct <= mine.correct <= correct + (case == "ignore")
+    _, spearman, share = theirs.evaluate_word_pairs(pairs, case_insensitive=False)
+    alike = ours.evaluate_similarities(pairs)
+    assert alike.spearman == pytest.approx(spearman[0]) and alike.covered == round(60 * (1 - share / 100))

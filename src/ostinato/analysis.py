@@ -198,9 +198,10 @@ class Analyzer(AnalyzerSettings):
             return [gram for word in words for gram in _char_ngrams(word, *self.char_ngrams)]
         if self.ngram_range == (1, 1):
             return words
-        fewest, most = self.ngram_range
-        runs = (zip(*(words[at:] for at in range(n)), strict=False) for n in range(fewest, most + 1))
-        return [self._between.join(run) for each in runs for run in each]
+        grams: list[str] = []
+        for n in range(self.ngram_range[0], self.ngram_range[1] + 1):
+            grams += map(self._between.join, zip(*(words[at:] for at in range(n)), strict=False))
+        return grams
 
     def spans(self, text: str) -> list[Span]:
         """The same tokens, each with its place in the text as it was given, for highlighting.

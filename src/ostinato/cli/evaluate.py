@@ -28,6 +28,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Score a model on held-out data: a language model's nats a token, perplexity and bits per character, with the full
-    softmax; a classifier's precision, accuracy and F1, on files like those of its training.
+    softmax; a BERT's share of masked tokens and of pairs that it tells right; a classifier's precision, accuracy and
+    F1, on files like those of its training.
     """
     emit(load_for("evaluate", model, device).evaluate(corpus, batch_size, encoding, errors), as_json)

@@ -143,7 +143,7 @@ class WordVectors(TransformerMixin, BaseEstimator):
             report: is told from time to time how far it is, maybe by another thread.
         """
         trained = train(self._analysed(texts), self.settings(), report)
-        about = {"words": len(trained.words), "tokens": trained.read, "training_seconds": round(trained.seconds, 1)}
+        about = {"words": len(trained.words), "tokens": trained.read, "training_seconds": round(trained.seconds, 2)}
         self._take(trained.words, trained.vectors, trained.counts, trained.subwords, about)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.codecs.word_piece import PADDING, SPECIAL, WordPieceCodec
+from ostinato.data import TextReader
 from ostinato.features.bert_loading import TASK, bert_config, library
-from ostinato.tasks.corpus import ReadingSettings
+from ostinato.tasks.corpus import ReadingSettings, Sources, resolve, source_names
 from ostinato.tasks.fitting import FittedModel
-from ostinato.tasks.sentence_pairs import Pairs, PreparedDocuments, Window, prepare
+from ostinato.tasks.sentence_pairs import Documents, Pairs, PreparedDocuments, Window, numbered_sentences, prepare
 from ostinato.training.settings import TrainingSettings
 
 NOT_HERE = ("bptt_steps", "carry_state")
@@ -122,26 +124,9 @@ class MaskedAndNext:
             follows = functional.cross_entropy(pairs, window.is_next)
         return masked + count * follows, count, state
 
-    @torch.inference_mode()
     def evaluate(self) -> float:
         """The sum of both means on the validation data."""
-        sums = dict.fromkeys(("tokens", "masked_loss", "masked_right", "pairs", "next_loss", "next_right"), 0.0)
-        for window in (self.validation[index] for index in range(len(self.validation))):
-            window = Window(*(part.to(self.device) for part in window))
-            tokens, pairs = self.network(window)
-            wanted = window.targets[window.targets >= 0]
-            sums["tokens"] += len(wanted)
-            sums["masked_loss"] += float(functional.cross_entropy(tokens, wanted, reduction="sum"))
-            sums["masked_right"] += int((tokens.argmax(1) == wanted).sum())
-            sums["pairs"] += len(pairs)
-            sums["next_loss"] += float(functional.cross_entropy(pairs, window.is_next, reduction="sum"))
-            sums["next_right"] += int((pairs.argmax(1) == window.is_next).sum())
-        parts = {
-            "masked_loss": sums["masked_loss"] / sums["tokens"],
-            "masked_accuracy": sums["masked_right"] / sums["tokens"],
-            "next_sentence_loss": sums["next_loss"] / sums["pairs"],
-            "next_sentence_accuracy": sums["next_right"] / sums["pairs"],
-        }
+        parts = measure(self.network, self.validation)
         loss = parts["masked_loss"] + parts["next_sentence_loss"]
         self._measured[loss] = parts
         return loss
@@ -155,6 +140,29 @@ class MaskedAndNext:
     def save_best(self, step: int, loss: float) -> None:
         """Keep the weights."""
         self.model.keep_best(step, loss)
+
+
+@torch.inference_mode()
+def measure(network: PreTraining, batches: Pairs) -> dict[str, float]:
+    """Mean −log p in nats, and the share that is right, of masked tokens and of pairs."""
+    device = network.bias.device
+    sums = dict.fromkeys(("masked", "masked_loss", "masked_right", "pairs", "next_loss", "next_right"), 0.0)
+    for window in (batches[index] for index in range(len(batches))):
+        window = Window(*(part.to(device) for part in window))
+        tokens, pairs = network(window)
+        wanted = window.targets[window.targets >= 0]
+        sums["masked"] += len(wanted)
+        sums["masked_loss"] += float(functional.cross_entropy(tokens, wanted, reduction="sum"))
+        sums["masked_right"] += int((tokens.argmax(1) == wanted).sum())
+        sums["pairs"] += len(pairs)
+        sums["next_loss"] += float(functional.cross_entropy(pairs, window.is_next, reduction="sum"))
+        sums["next_right"] += int((pairs.argmax(1) == window.is_next).sum())
+    return {
+        "masked_loss": sums["masked_loss"] / sums["masked"],
+        "masked_accuracy": sums["masked_right"] / sums["masked"],
+        "next_sentence_loss": sums["next_loss"] / sums["pairs"],
+        "next_sentence_accuracy": sums["next_right"] / sums["pairs"],
+    }
 
 
 class Bert(FittedModel):
@@ -192,3 +200,29 @@ class Bert(FittedModel):
     def objective(self, corpus: PreparedDocuments) -> MaskedAndNext:
         """What training descends."""
         return MaskedAndNext(self, corpus)
+
+    def evaluate(
+        self, corpus: Sources, batch_size: int | None = None, encoding: str | None = None, errors: str | None = None
+    ) -> dict[str, float]:
+        """Losses in nats and accuracies on a text, with masks and pairs drawn as for the validation data.
+
+        Args:
+            corpus: a file, a folder, a pattern, several of them, or `-` for standard input.
+            batch_size: inputs at once; as in training if None. What is drawn depends on it.
+            encoding: of the files; as in training if None.
+            errors: at bytes that are not text; as in training if None.
+
+        Raises:
+            DataError: if the text cannot be read, or makes fewer than two inputs.
+        """
+        s = self.settings
+        with tempfile.TemporaryDirectory() as scratch:
+            run = Path(scratch)
+            files = resolve(source_names(corpus, None)["corpus"], run)
+            blocks = TextReader(files, encoding or s.encoding, errors or s.errors).blocks()
+            found = Documents.write(run, "text", numbered_sentences(blocks, s.sentences), self.codec, s.max_length - 3)
+            found.check("the text", s.max_length)
+            shape = (batch_size or s.batch_size, s.max_length, s.masked, len(self.codec), s.seed)
+            parts = measure(self.network, Pairs(found, *shape))
+        loss = parts["masked_loss"] + parts["next_sentence_loss"]
+        return {"loss": loss, **parts, "tokens": len(found.tokens), "inputs": len(found.chunks)}

@@ -83,6 +83,18 @@ class Documents(NamedTuple):
             raise BundleError(f"{run / name}: damaged: its tokens, sentences and chunks do not fit each other")
         return cls(tokens, arrays[0], arrays[1].reshape(-1, 3))
 
+    def check(self, what: str, max_length: int) -> None:
+        """Refuse documents of which no pairs can be made.
+
+        Raises:
+            DataError: if there are fewer than two chunks.
+        """
+        if len(self.chunks) < 2:
+            raise DataError(
+                f"too short: {what} holds {len(self.tokens):,} tokens, {len(self.chunks)} inputs of max_length = "
+                f"{max_length}, but 2 at least are needed, to draw false next sentences: give more text"
+            )
+
     def ids(self, first: int, end: int) -> np.ndarray:
         """The ids of some sentences on end."""
         return self.tokens.ids[self.sentences[first] : self.sentences[end]].astype(np.int64)
@@ -143,12 +155,8 @@ def prepare(
     codec.save(folder / CODEC)
     parts = []
     for number, name in enumerate(("train", "validation")):
-        found = Documents.write(run, name, _sentences(part(number), s.sentences), codec, s.max_length - 3)
-        if len(found.chunks) < 2:
-            raise DataError(
-                f"too short: the {name} part holds {len(found.tokens):,} tokens, {len(found.chunks)} inputs of "
-                f"max_length = {s.max_length}, but 2 at least are needed, to draw false next sentences: give more text"
-            )
+        found = Documents.write(run, name, numbered_sentences(part(number), s.sentences), codec, s.max_length - 3)
+        found.check(f"the {name} part", s.max_length)
         parts.append(found)
         about[f"{name}_tokens"], about[f"{name}_inputs"] = len(found.tokens), len(found.chunks)
     write_text(run / "corpus.json", json.dumps(about, indent=1) + "\n")
@@ -171,7 +179,8 @@ def split_sentences(line: str) -> list[str]:
     return [sentence for match in _SENTENCE.finditer(line) if (sentence := match[0].strip())]
 
 
-def _sentences(blocks: Iterator[str], kind: str) -> Iterator[tuple[int, str]]:
+def numbered_sentences(blocks: Iterator[str], kind: str) -> Iterator[tuple[int, str]]:
+    """Sentences with the numbers of their documents, which end at empty lines; `kind` is of the setting `sentences`."""
     document = 0
     for block in blocks:
         lines = block.split("\n")
