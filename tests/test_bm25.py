@@ -124,10 +124,16 @@ def test_the_example() -> None:
     assert "rank=1" in repr(hits[0])
 
 
-@given(st.lists(st.floats(-5, 5, width=16) | st.just(-math.inf), max_size=700), st.integers(1, 40))
-def test_highest(scores: list[float], top: int) -> None:
-    wanted = sorted((-score, place) for place, score in enumerate(scores) if score > -math.inf)[:top]
-    assert bm25.highest(np.array(scores, np.float64), top).tolist() == [place for _, place in wanted]
+@given(
+    st.lists(st.integers(-2, 9) | st.floats(-5, 5, width=16) | st.just(-math.inf), max_size=400),
+    st.integers(1, 12),
+    st.integers(1, 200),
+    st.sampled_from([-math.inf, 0.0]),
+)
+def test_highest(scores: list[float], top: int, times: int, none: float) -> None:
+    scores = scores * times
+    wanted = sorted((-score, place) for place, score in enumerate(scores) if score > none)[:top]
+    assert bm25.highest(np.array(scores, np.float64), top, none).tolist() == [place for _, place in wanted]
 
 
 @pytest.mark.parametrize("top", [1, 3, 10, 100])

@@ -31,10 +31,11 @@ class Quadratic:
         self.windows = Windows(np.zeros(2 * windows + 1, np.int64), 1, 2)
         self.bad, self.calls = bad or {}, 0
         self.losses: list[float] = []
+        self.epochs: list[tuple[int, int]] = []
         self.best: list[tuple[int, float]] = []
 
     def begin_epoch(self, epoch: int) -> None:
-        pass
+        self.epochs.append((self.calls, epoch))
 
     def initial_state(self) -> Any:
         return (torch.zeros(1, 1),)
@@ -183,6 +184,13 @@ def test_resumed_training_may_run_longer(tmp_path: Path) -> None:
     assert trainer(objective, tmp_path, epochs=1).train().step == 4
     assert trainer(objective, tmp_path, epochs=3).train().step == 12
     assert objective.calls == 12
+
+
+def test_an_objective_is_told_the_epoch_also_in_the_middle_of_it(tmp_path: Path) -> None:
+    objective = Quadratic(windows=4)
+    trainer(objective, tmp_path, epochs=2, max_steps=6).train()
+    trainer(objective, tmp_path, epochs=3).train()
+    assert objective.epochs == [(0, 0), (4, 1), (6, 1), (8, 2)]  # steps before, and which
 
 
 def test_limits_on_steps_and_minutes(tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def test_gensim_reads_and_writes_the_same(tmp_path):
         assert ours.words == words and (ours.vectors == vectors_of(words)).all()
 
 
+def test_a_blank_at_the_end_of_a_line_as_the_program_word2vec_writes_it(file):
+    found = read_vectors(file("2 2\nthe 1 2 \ncat 3 4 \n"))
+    assert found.words == ["the", "cat"] and found.vectors.tolist() == [[1, 2], [3, 4]]
+    assert read_vectors(file("the 1 2\r\ncat 3 4\r\n")).vectors.tolist() == [[1, 2], [3, 4]]
+
+
 def test_other_encodings(file):
     path = file("1 2\ncaf\xe9 1 2\n".encode("latin-1"))
     assert read_vectors(path, encoding="latin-1").words == ["caf\xe9"]
@@ -144,6 +150,7 @@ def test_a_truncated_text_is_noticed_by_its_first_line(tmp_path):
         ("a 1 2\nb 4 5 6\n", "auto", r"line 2 \(byte 6\): .*expected a word and 2 numbers, found 3"),
         ("a 1 2\nb 4\n", "auto", "line 2 .*expected a word and 2 numbers, found 1"),
         ("a 1 2\nb 4 x\n", "auto", "line 2 .*found 1 and 'x'"),
+        ("1 2\na x y\n", "auto", "line 2 .*found 0 and 'x'"),
         ("a 1 2\nb 4 1_0\n", "auto", "line 2 .*found 1 and '1_0'"),
         ("a 1 2\n\nb 4 5\n", "auto", "line 2 .*empty line"),
         ("2 2\na 1 2\na 4 5\n", "auto", "line 3 .*'a' stands there twice, the first time as word 1"),

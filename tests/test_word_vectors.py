@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from ostinato.analysis import Analyzer
 from ostinato.errors import BundleError, DataError, MissingExtra, SettingsError
 from ostinato.features import WordVectors
 from ostinato.features.subwords import Subwords, ngram_buckets, rows_of_words
-from ostinato.features.vector_training import Progress, VectorSettings, train
+from ostinato.features.vector_training import Progress, VectorSettings, _spool, train
 
 gensim = pytest.importorskip("gensim.models")
 
@@ -354,3 +356,20 @@ def test_analogies_and_similarities_are_gensims(case, tmp_path):
     _, spearman, share = theirs.evaluate_word_pairs(pairs, case_insensitive=False)
     alike = ours.evaluate_similarities(pairs)
     assert alike.spearman == pytest.approx(spearman[0]) and alike.covered == round(60 * (1 - share / 100))
+
+
+def test_memory_is_that_of_the_vocabulary_and_not_of_the_text():
+    def peak(lines: int) -> int:
+        corpus = (["the", "cat", "saw", "a", "dog"] * 20 for _ in range(lines))
+        with tempfile.TemporaryFile() as file:
+            tracemalloc.start()
+            spooled = _spool(corpus, file, VectorSettings())
+            read = sum(map(len, spooled))
+            found = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert read == spooled.total == lines * 100
+        return found
+
+    peak(10)
+    short, long = peak(1500), peak(6000)
+    assert long < short + 500_000  # the text is 1.8 MB longer as numbers, and more as words

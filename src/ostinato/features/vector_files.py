@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ VectorFormat = Literal["word2vec", "word2vec-binary", "glove"]
 FORMATS: tuple[str, ...] = get_args(VectorFormat)
 _LONGEST_WORD, _LONGEST_LINE, _READ_AT_ONCE = 1 << 12, 1 << 24, 1 << 20  # bytes
 _MOST_FEATURES = 1 << 20
+_UNPRINTED = re.compile(rb"[\0-\x08\x0e-\x1f]")
 _FASTTEXT = struct.pack("<i", 793712314)  # what its own models begin with
 
 
@@ -109,8 +111,9 @@ def vector_format(path: Path) -> str:
         raise DataError(f"{path}: a pickle, which runs code when it is read: write it as word2vec's form first")
     first, _, rest = begin.partition(b"\n")
     if _header(first) is not None:
-        second = rest.partition(b"\n")[0].split(b" ")
-        return "word2vec" if _number(second[-1]) is not None and b"\0" not in second[-1] else "word2vec-binary"
+        second = rest.partition(b"\n")[0].rstrip(b" \r")
+        is_text = _number(second.split(b" ")[-1]) is not None or not _UNPRINTED.search(second)
+        return "word2vec" if is_text else "word2vec-binary"
     fields = first.rstrip().split(b" ")
     if len(fields) > 1 and _number(fields[-1]) is not None:
         return "glove"
@@ -208,7 +211,7 @@ def _read_text(source: _Source, with_header: bool) -> tuple[list[str], np.ndarra
         if rows is None:
             features = len(fields) - 1
             rows = _Rows(features)
-        values = _numbers(fields, features)
+        values = _numbers(text, fields, features)
         if values is None:
             whole = "" if line.endswith(b"\n") else "; it is the last of the file: truncated?"
             source.fail(number, byte, f"{_shown(text)}: expected a word and {features} numbers{_found(fields)}{whole}")
@@ -224,15 +227,17 @@ def _read_text(source: _Source, with_header: bool) -> tuple[list[str], np.ndarra
     return list(source.seen), rows.first(count) if rows is not None else np.empty((0, 0), np.float32)
 
 
-def _numbers(fields: list[bytes], features: int) -> list[float] | None:
-    """The last so many fields as numbers, if what stands before them can be a word."""
+def _numbers(line: bytes, fields: list[bytes], features: int) -> list[float] | None:
+    """The last so many fields of a line as numbers, if what stands before them can be a word."""
     word = len(fields) - features
     if features < 1 or word < 1 or any(_number(each) is not None for each in fields[1:word]):
         return None
     try:
-        return None if any(b"_" in each for each in fields[word:]) else list(map(float, fields[word:]))
+        numbers = list(map(float, fields[word:]))
     except ValueError:
         return None
+    # Python takes 1_000 for a number
+    return numbers if b"_" not in line[sum(map(len, fields[:word])) + word :] else None
 
 
 def _found(fields: list[bytes]) -> str:

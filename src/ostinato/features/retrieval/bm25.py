@@ -288,10 +288,12 @@ class BM25:
         best: list[tuple[float, int, int]] = []
         for at, (segment, (documents, tf, counts)) in enumerate(zip(index.segments, postings, strict=True)):
             if len(documents):
-                norm = 1 - s.b + s.b * segment.lengths[documents] / mean
+                norm = 1 - s.b + s.b / mean * segment.lengths[documents]
                 parts = np.repeat(weights, counts) * TF[s.idf](tf, norm, s.k1, delta)
-                scores = np.bincount(documents, parts, len(segment))
-                numbers = highest(np.where(_candidates(segment, documents, wanted), scores, -np.inf), top)
+                scores, none = np.bincount(documents, parts, len(segment)), 0.0
+                if wanted or weights.min() <= 0:  # else a document has a score above 0 just if it holds a word
+                    scores, none = np.where(_candidates(segment, documents, wanted), scores, -np.inf), -np.inf
+                numbers = highest(scores, top, none)
                 best += zip(scores[numbers].tolist(), [at] * len(numbers), numbers.tolist(), strict=True)
         return sorted(best, key=lambda found: (-found[0], *found[1:]))[:top]
 
@@ -303,7 +305,7 @@ def _postings(index: Index, words: Iterable[str]) -> list[tuple[np.ndarray, np.n
 
 
 def _candidates(segment: Segment, documents: np.ndarray, wanted: list[Condition]) -> np.ndarray:
-    """Which documents hold a word, and fit the conditions: a score alone does not tell, since it may be 0 or less."""
+    """Which documents hold a word, whatever it is worth, and fit the conditions."""
     held = np.zeros(len(segment), bool)
     held[documents] = True
     for condition in wanted:
@@ -311,23 +313,23 @@ def _candidates(segment: Segment, documents: np.ndarray, wanted: list[Condition]
     return held
 
 
-def highest(scores: np.ndarray, top: int) -> np.ndarray:
-    """The places of the highest scores, the highest first, equal ones in order; −inf is no score.
+def highest(scores: np.ndarray, top: int, none: float = -np.inf) -> np.ndarray:
+    """The places of the highest scores, the highest first, equal ones in order; `none` and what is below is no score.
 
-    >>> highest(np.array([1.0, 3.0, -np.inf, 3.0]), 3).tolist()
+    >>> highest(np.array([1.0, 3.0, 0.0, 3.0]), 3, 0.0).tolist()
     [1, 3, 0]
     """
-    least = -np.inf
+    least = none
     if top <= len(scores) // _BLOCK:
         # so many blocks have a score that is no lower: few scores are left to sort
         peaks = scores[: len(scores) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).max(axis=1)
         least = np.partition(peaks, -top)[-top]
-    places = np.flatnonzero(scores > -np.inf if least == -np.inf else scores >= least)
-    if len(places) > top:
+    places = np.flatnonzero(scores >= least if least > none else scores > none)
+    if len(places) > _BLOCK * top:
         least = np.partition(scores[places], -top)[-top]
         above, equal = places[scores[places] > least], places[scores[places] == least]
         places = np.sort(np.concatenate([above, equal[: top - len(above)]]))
-    return places[np.argsort(-scores[places], kind="stable")]
+    return places[np.argsort(-scores[places], kind="stable")[:top]]
 
 
 def _temporary(owner: BM25) -> Path:

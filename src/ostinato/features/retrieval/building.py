@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from scipy import sparse
 
 from ostinato.features.retrieval.arrays import writing_arrays
 from ostinato.features.retrieval.segment import ARRAYS, DOCUMENTS, Segment, hashes_of
@@ -40,7 +41,7 @@ class SegmentBuilder:
         self.ids: dict[bytes, int] = {}
         self._file = (folder / DOCUMENTS).open("wb")
         self._terms = Growing()
-        self._words = array("i")  # the terms of all documents, one after another
+        self._words = list[int]()  # the terms of all documents, one after another
         self._lengths, self._bounds, self._id_keys = array("i"), array("q", [0]), list[bytes]()
         self._values: defaultdict[bytes, array[int]] = defaultdict(lambda: array("i"))
         self._held_bytes = 0
@@ -53,7 +54,7 @@ class SegmentBuilder:
         self._id_keys.append(id_key)
         self._file.write(line)
         self._bounds.append(self._bounds[-1] + len(line))
-        self._words.extend(map(self._terms.__getitem__, words))
+        self._words += map(self._terms.__getitem__, words)
         self._lengths.append(len(words))
         self._held_bytes += len(id_key) + 100
         for value in set(values):
@@ -69,14 +70,14 @@ class SegmentBuilder:
         """Write what is left to write, and open it."""
         close_synced(self._file)
         lengths = np.asarray(self._lengths)
-        bounds, documents, frequencies = _count(np.asarray(self._words), lengths, len(self._terms))
+        bounds, documents, frequencies = _count(np.array(self._words, np.int32), lengths, len(self._terms))
         values = sorted(self._values, key=sort_key)
         arrays = {
             "lengths": lengths,
             "document_bounds": np.asarray(self._bounds),
             **key_arrays("id", self._id_keys),
             **key_arrays("term", [term.encode("utf-8", "surrogatepass") for term in self._terms]),
-            "posting_bounds": bounds,
+            "posting_bounds": bounds.astype(np.int64, copy=False),
             "posting_documents": documents,
             "posting_frequencies": frequencies,
             **string_arrays("value", values),
@@ -99,19 +100,12 @@ def _count(words: np.ndarray, lengths: np.ndarray, terms: int) -> tuple[np.ndarr
     Returns:
         Where the postings of each term begin, [terms + 1]; their documents, ascending; how often the term stands there.
     """
-    documents = len(lengths)
-    pairs = words.astype(np.int64)
-    pairs *= documents
-    pairs += np.repeat(np.arange(documents), lengths)
-    pairs.sort()
-    first = np.flatnonzero(np.diff(pairs, prepend=-1))
-    frequencies = np.diff(first, append=len(pairs))
-    pairs = pairs[first]
-    of_term = pairs // documents
-    most = int(frequencies.max(initial=0))
+    shape = len(lengths), terms
+    columns = sparse.csr_array((np.ones(len(words), np.uint32), words, bounds_of(lengths)), shape=shape).tocsc()
+    columns.sum_duplicates()
+    most = int(columns.data.max(initial=0))
     kind = next(kind for kind in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(kind).max)
-    bounds = bounds_of(np.bincount(of_term, minlength=terms))
-    return bounds, (pairs - of_term * documents).astype(np.int32), frequencies.astype(kind)
+    return columns.indptr, columns.indices.astype(np.int32, copy=False), columns.data.astype(kind)
 
 
 def bounds_of(counts: Any) -> np.ndarray:

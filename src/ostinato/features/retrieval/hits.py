@@ -35,7 +35,7 @@ class Hit:
     _words: Collection[str] = field(repr=False)
     _analyzer: Analyzer = field(repr=False)
 
-    @cached_property
+    @property
     def id(self) -> str | int:
         """Its own, or its place among the documents."""
         return self._index.id(self._segment, self._number)

@@ -28,6 +28,7 @@ from ostinato.files import sync_folder
 
 KIND, FORMAT = "bm25", 1
 SEGMENTS, LOCK, _DELETED = "segments", ".lock", ".deleted"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _ALIKE = 4  # so many segments of about the same size become one
 _SMALL = 1 << 12  # words; smaller ones are alike
 
@@ -102,7 +103,7 @@ class Index:
         """The id of a document of a segment: its own, or its place among all documents."""
         found = self.segments[segment]
         if own := found.ids[number]:
-            return json.loads(own)
+            return json.loads(own.decode("utf-8", "surrogatepass"))
         before = sum(each.documents for each in self.segments[:segment])
         return before + number - int(np.searchsorted(found.deleted, number))
 
@@ -305,7 +306,7 @@ class IndexWriter:
 
 def _find(segments: Sequence[Segment], key: bytes) -> tuple[int, int] | None:
     """The segment and the number of the document that has an id."""
-    hashes = hashes_of([key])
+    hashes = hashes_of([key]) if segments else np.empty(0)
     for at, segment in enumerate(segments):
         number = segment.ids.find([key], hashes)[0]
         if number >= 0 and segment.live[number]:
@@ -324,7 +325,7 @@ def _encoded(document: Document) -> tuple[bytes, bytes]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def alike(sizes: Sequence[int]) -> int:
