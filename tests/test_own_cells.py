@@ -78,7 +78,7 @@ COMPILERS = {
         "echo 'cell: warning: odd' >&2; echo 'cell: error: no such lane' >&2; exit 1",
         "its kernel could not be compiled: cell: error: no such lane .*c\\+\\+",
     ),
-    "is killed": ("kill -9 $$", "its kernel could not be compiled: "),
+    "is killed": ("kill -9 $$", "its kernel could not be compiled: exit code -9"),
     "makes nothing": ("exit 0", "its kernel could not be kept or loaded: "),
     "makes nonsense": ('for out; do :; done; echo nonsense > "$out"', "its kernel could not be kept or loaded: "),
 }

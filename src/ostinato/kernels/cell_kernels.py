@@ -172,7 +172,8 @@ def build(source: str, isa: str, library: Path) -> None:
         if done.returncode:
             told = done.stderr.decode(errors="replace").strip()
             first = next((line for line in told.splitlines() if "error" in line), told[:200])
-            raise BackendUnavailable(f"its kernel could not be compiled: {first} ({compiler})")
+            why = first or f"exit code {done.returncode}"
+            raise BackendUnavailable(f"its kernel could not be compiled: {why} ({compiler})")
         write_bytes(library, made.read_bytes())
 
 
