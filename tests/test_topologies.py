@@ -24,7 +24,7 @@ def network(cell: str = "lstm", ways: int = 2) -> Deep:
 
 @pytest.mark.parametrize("kind", POOLINGS)
 @pytest.mark.parametrize("ways", [1, 2])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "mingru", "slstm"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "min-gru", "slstm"])
 def test_a_sequence_alone_has_the_vector_that_it_has_in_a_batch(kind: str, ways: int, cell: str) -> None:
     torch.manual_seed(0)
     deep = network(cell, ways).double()
