@@ -132,9 +132,9 @@ def test_head_learns_and_never_takes_an_illegal_step() -> None:
     assert head.decode(hidden, lengths).tolist() == tags.clamp(min=0).tolist()
     assert (head.transitions[~legal] == before[~legal]).all() and (head.transitions[legal] != before[legal]).all()
     for _ in range(20):
-        for path, length in zip(
-            head.decode(20 * torch.randn(9, 8, 5), lengths := torch.randint(1, 10, (8,))).t(), lengths
-        ):
+        lengths = torch.randint(1, 10, (8,))
+        found = head.decode(20 * torch.randn(9, 8, 5), lengths)
+        for path, length in zip(found.t(), lengths, strict=True):
             labels = path[:length].tolist()
             assert begins[labels[0]] and ends[labels[-1]] and all(legal[a, b] for a, b in itertools.pairwise(labels))
     wrong = torch.tensor([[0], [2]])
