@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.tagger import Tagger as Tagger
     from ostinato.topologies import SeqToSeq as SeqToSeq
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
@@ -79,6 +80,7 @@ _PUBLIC = {
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "SeqToSeq": "ostinato.topologies",
+    "Tagger": "ostinato.tasks.tagger",
 }
 
 _MODULES = ("features",)

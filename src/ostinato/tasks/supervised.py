@@ -57,6 +57,11 @@ class SupervisedModel(FittedModel):
     criterion: ClassVar[str]
     """The figure of `measure` that chooses the best epoch: the more the better, but for `loss`."""
 
+    @property
+    def chosen_by(self) -> str:
+        """`criterion`, unless it depends on the data."""
+        return self.criterion
+
     @abstractmethod
     def reader(self, files: Sequence[Path], **changes: Any) -> Reader:
         """Reads examples from files, as the settings say but for changes of them."""
@@ -221,7 +226,7 @@ class FromExamples:
     def evaluate(self) -> Evaluation:
         """The figures of the field on the validation examples."""
         found = self.model.measure(self.validation)
-        loss, name = found.pop("loss"), self.model.criterion
+        loss, name = found.pop("loss"), self.model.chosen_by
         return Evaluation(loss, loss if name == "loss" else -found[name], found)
 
     def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
