@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ostinato.cli.fit_command import fit_app
 from ostinato.codecs.tags import TagSettings
-from ostinato.tasks.tagger import TaggedSettings, Tagger
+from ostinato.tasks.tagger import Tagger
+from ostinato.tasks.tagger_settings import TaggedSettings
 from ostinato.training.settings import TrainingSettings
 
 app = fit_app(

@@ -8,83 +8,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from ostinato.codecs.tags import TagCodec, TagSettings
 from ostinato.crf import CRF
 from ostinato.errors import DataError
 from ostinato.heads import Softmax
-from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.pooling import make_pooling, valid_steps
-from ostinato.settings import Settings
 from ostinato.spans import Span, SpanScore, legal, spans_of
-from ostinato.tagged import Sentence, TaggedFormat, TaggedReader, row, written
-from ostinato.tasks.embeddings import EmbeddingSettings
+from ostinato.tagged import Sentence, TaggedReader, row, written
 from ostinato.tasks.model import Predicted
-from ostinato.tasks.recurrent_settings import RecurrentSettings, recurrent_network
+from ostinato.tasks.recurrent_settings import recurrent_network
 from ostinato.tasks.running_text import Tokeniser
 from ostinato.tasks.supervised import Row, SupervisedModel, Unusable
-from ostinato.tasks.tagger_network import TaggerNetwork, TokenBatch, WordsAndCharacters, ragged
-from ostinato.training.settings import TrainingSettings
+from ostinato.tasks.tagger_network import TaggerNetwork, TokenBatch, WordsAndCharacters, token_batch
+from ostinato.tasks.tagger_settings import PredictSettings, TaggerSettings
 
 _PIECE = 1024  # tokens of a sentence that are tagged at once
-
-
-class TaggedSettings(Settings):
-    """How tagged files are read."""
-
-    format: TaggedFormat = Field("auto", description="of the files; auto: by name")
-    column: str | None = Field(
-        None, description="of the tag: CoNLL-U's name, a number from 1, or JSON's key [default: upos; the last; tags]"
-    )
-    token_column: str | None = Field(None, description="of the token, likewise [default: form; 1; tokens]")
-    label_column: str | None = Field(None, description="JSON: key of a label of the sentence [default: label]")
-    inputs: list[str] = Field([], description="further columns that are known beforehand, likewise, such as xpos or 2")
-    encoding: str = Field("utf-8", description="of the files, by Python's name")
-    errors: str = Field("strict", description="at bytes that are not text: strict, replace or ignore")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="sentences kept for validation, drawn at random")
-
-
-class TaggerSettings(TaggedSettings, TagSettings, EmbeddingSettings, RecurrentSettings, TrainingSettings):
-    """All that can be set about a tagger."""
-
-    head: Literal["crf", "softmax"] = Field("crf", description="crf: the best sequence of tags; softmax: tag by tag")
-    bidirectional: bool = Field(True, description="layers in both directions, hidden_size units in each")
-    embedding_size: int | None = Field(None, ge=1, description="features of a word [default: 100]")
-    character_embedding: int = Field(30, ge=1, description="features of a character")
-    character_hidden: int = Field(50, ge=0, description="units over a word's characters, each way (0: words alone)")
-    input_embedding: int = Field(20, ge=1, description="features of a further input")
-    word_dropout: float = Field(0.25, ge=0, description="α: a word of count n is unknown with probability α / (α + n)")
-    pooling: Literal["attention", "max", "mean", "last"] = Field("attention", description="for the sentence's label")
-    label_weight: float = Field(1.0, gt=0, description="of the sentence's label in the loss")
-    hidden_size: int = Field(200, ge=1, description="units of a layer, in each direction")
-    num_layers: int = Field(1, ge=1, description="layers upon each other")
-    dropout: float = Field(0.5, ge=0, lt=1, description="between layers, and before the first and after the last")
-    epochs: int = Field(30, ge=1, description="passes over the training data")
-
-    @model_validator(mode="after")
-    def _agree(self) -> TaggerSettings:
-        if self.head == "crf" and self.label_smoothing:
-            raise ValueError("label_smoothing: a CRF has no smoothed form; use head = softmax")
-        return self
-
-
-class PredictSettings(Settings):
-    """What can be set about tagging files."""
-
-    format: TaggedFormat = Field(
-        "auto", description="of the files; auto: by name; .txt is text unless its first line has the training's columns"
-    )
-    tokens: Literal["auto", "whitespace"] = Field(
-        "auto", description="of plain text; auto: signs are split off words, and Chinese into words; see docs/tagger.md"
-    )
-    encoding: str = Field("utf-8", description="of the files, by Python's name")
-    errors: str = Field("strict", description="at bytes that are not text: strict, replace or ignore")
 
 
 class Tagging(NamedTuple):
@@ -185,33 +129,7 @@ class Tagger(SupervisedModel):
 
     def batch(self, rows: Sequence[Row]) -> TokenBatch:
         """Sentences side by side, and each different token once."""
-        lengths = np.array([len(row["words"]) for row in rows], np.int64)
-        starts = np.cumsum(lengths) - lengths
-        words, keys, characters, sizes, tags, labels = (
-            np.concatenate([row[name] for row in rows]).astype(np.int64, copy=False)
-            for name in ("words", "keys", "characters", "sizes", "tags", "label")
-        )
-        _, first, forms = np.unique(keys, return_index=True, return_inverse=True)
-        begins = np.cumsum(sizes) - sizes
-        further = len(self.codec.inputs)
-        inputs = (
-            np.concatenate([row["inputs"].reshape(further, -1) for row in rows if further], axis=1) if further else []
-        )
-        held = torch.arange(max(1, int(lengths.max()))).unsqueeze(1) < torch.from_numpy(lengths)
-        ids = ragged(tags, starts, lengths)
-        return TokenBatch(
-            ragged(words, starts, lengths),
-            ragged(forms, starts, lengths),
-            ragged(characters, begins[first], sizes[first]),
-            torch.from_numpy(sizes[first]),
-            torch.stack([ragged(column.astype(np.int64), starts, lengths) for column in inputs])
-            if further
-            else ids[:0],
-            ids.masked_fill_(~held | (ids < 0), IGNORED),
-            torch.from_numpy(np.where(labels < 0, IGNORED, labels)),
-            torch.from_numpy(lengths),
-            [row["given"].tobytes() for row in rows],
-        )
+        return token_batch(rows, len(self.codec.inputs))
 
     def count(self, batch: TokenBatch) -> int:
         """Tokens."""
@@ -306,22 +224,14 @@ class Tagger(SupervisedModel):
 
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
         """Tags of the sentences of files, in the files' formats; see `ostinato predict`."""
-        split = self._tokeniser() if options.tokens == "auto" else str.split
+        given = options.plain()
+        split = self._tokeniser() if given.pop("tokens") == "auto" else str.split
         for path in files:
-            reader = self.reader(
-                [path],
-                format=options.format,
-                encoding=options.encoding,
-                errors=options.errors,
-                tagged=False,
-                split=split,
-            )
             if path.name in ("seq.out", "label") and path.with_name("seq.in") in files:
                 continue
+            reader = self.reader([path], **given, tagged=False, split=split)
             if options.format == "auto" and reader.format_of(path) == "columns" and not self._has_columns(reader, path):
-                reader = self.reader(
-                    [path], format="text", encoding=options.encoding, errors=options.errors, tagged=False, split=split
-                )
+                reader = replace(reader, format="text")
             for sentence, tags, label in self._tag(reader.examples()):
                 found = row(sentence, tags, label)
                 if self.codec.data_scheme is not None:

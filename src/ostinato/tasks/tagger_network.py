@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.cells import LSTMCell
+from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.networks import Bidirectional, Deep
 from ostinato.pooling import final_hidden
 from ostinato.topologies import SeqToSeq
@@ -48,6 +49,37 @@ def ragged(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tenso
     steps = np.arange(max(1, lengths.max(initial=0)))[:, None]
     live = steps < lengths
     return torch.from_numpy(np.where(live, values[np.where(live, starts + steps, 0)] if len(values) else 0, 0))
+
+
+def token_batch(rows: Sequence[Mapping[str, Any]], further: int) -> TokenBatch:
+    """Sentences side by side, and each of their different tokens once.
+
+    Args:
+        rows: of sentences, see `Tagger.encode`.
+        further: how many inputs there are besides words and characters.
+    """
+    lengths = np.array([len(row["words"]) for row in rows], np.int64)
+    starts = np.cumsum(lengths) - lengths
+    words, keys, characters, sizes, tags, labels = (
+        np.concatenate([row[name] for row in rows]).astype(np.int64, copy=False)
+        for name in ("words", "keys", "characters", "sizes", "tags", "label")
+    )
+    _, first, forms = np.unique(keys, return_index=True, return_inverse=True)
+    begins = np.cumsum(sizes) - sizes
+    inputs = np.concatenate([row["inputs"].reshape(further, len(row["words"])) for row in rows], axis=1)
+    ids = ragged(tags, starts, lengths)
+    held = torch.arange(len(ids)).unsqueeze(1) < torch.from_numpy(lengths)
+    return TokenBatch(
+        ragged(words, starts, lengths),
+        ragged(forms, starts, lengths),
+        ragged(characters, begins[first], sizes[first]),
+        torch.from_numpy(sizes[first]),
+        torch.stack([ragged(column, starts, lengths).long() for column in inputs]) if further else ids.new_zeros(0),
+        ids.masked_fill_(~held | (ids < 0), IGNORED),
+        torch.from_numpy(np.where(labels < 0, IGNORED, labels)),
+        torch.from_numpy(lengths),
+        [row["given"].tobytes() for row in rows],
+    )
 
 
 class WordsAndCharacters(nn.Module):
@@ -107,7 +139,11 @@ class WordsAndCharacters(nn.Module):
 
 
 class TaggerNetwork(SeqToSeq):
-    """A label a step, and, with a `label_head`, one for the whole sentence from the pooled outputs of all steps."""
+    """A label a step, and, with a `label_head`, one for the whole sentence from the pooled outputs of all steps.
+
+    What dropout takes away on the way in and out it takes from all steps of a sentence (Gal & Ghahramani 2016): for
+    taggers that is the better kind (Reimers & Gurevych 2017, section 7.3), and its masks are drawn in no time.
+    """
 
     def __init__(
         self, embedding: nn.Module, network: Deep, head: nn.Module, pooling: nn.Module | None,
@@ -118,9 +154,14 @@ class TaggerNetwork(SeqToSeq):
 
     def features(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
         """What the heads read: [time, batch, hidden], and [batch, hidden] for that of the sentence, if there is one."""
-        embedded = self.input_dropout(self.embedding(batch))
+        embedded = _locked(self.input_dropout, self.embedding(batch))
         outputs, state = self.network(embedded, None, batch.lengths)
         pooled: Any = None
         if self.pooling is not None:
             pooled = self.output_dropout(self.pooling(outputs, state, batch.lengths))
-        return self.output_dropout(outputs), pooled
+        return _locked(self.output_dropout, outputs), pooled
+
+
+def _locked(dropout: nn.Module, values: Tensor) -> Tensor:
+    """The same features of a sentence dropped at all its steps, [time, batch, features]."""
+    return values * dropout(torch.ones_like(values[:1])) if dropout.training else values
