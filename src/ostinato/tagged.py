@@ -222,7 +222,7 @@ def _columns(reader: TaggedReader, path: Path) -> Iterator[Sentence]:
                 raise DataError(f"{path}: line {first + place}: {found}, but there are {width} in line {begun}")
             rows.append(fields)
         source = Source("columns", path, first, tuple(block), tuple(range(len(block))), width)
-        if rows[0][at_token] == _DOCUMENT:
+        if rows[0][0] == _DOCUMENT:
             source, rows = source._replace(words=()), []
             if reader.tagged:
                 continue

@@ -64,6 +64,8 @@ def token_batch(rows: Sequence[Mapping[str, Any]], further: int) -> TokenBatch:
         np.concatenate([row[name] for row in rows]).astype(np.int64, copy=False)
         for name in ("words", "keys", "characters", "sizes", "tags", "label")
     )
+    if not len(keys):  # only empty sentences: one form that none of them has keeps the shapes
+        keys, sizes, characters = np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64)
     _, first, forms = np.unique(keys, return_index=True, return_inverse=True)
     begins = np.cumsum(sizes) - sizes
     inputs = np.concatenate([row["inputs"].reshape(further, len(row["words"])) for row in rows], axis=1)
