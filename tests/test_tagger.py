@@ -14,7 +14,7 @@ import ostinato
 from ostinato import Tagger
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.crf import CRF
-from ostinato.errors import DataError, SettingsError
+from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.spans import SpanScore
 from ostinato.tagged import Sentence, TaggedReader
 from ostinato.tasks.running_text import Tokeniser
@@ -280,3 +280,15 @@ def test_running_text() -> None:
     assert split("") == [] and split(" \t\n") == [] and split("...") == ["..."]
     assert Tokeniser([], True)("今天（周六）去NASA。") == ["今", "天", "（", "周", "六", "）", "去", "NASA", "。"]
     assert "".join(Tokeniser([], False)("我喜欢上海的秋天。")) == "我喜欢上海的秋天。"
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ostinato.cli.demo_tagger import demo
+
+    for _ in range(2):  # an earlier demo is replaced
+        demo(tmp_path / "m", 0.02, quiet=True)
+        assert "spans of modules that it has not seen: F1 0." in capsys.readouterr().out
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").write_text("")
+    with pytest.raises(BundleError, match="will not be replaced"):
+        demo(tmp_path / "other", 0.02, quiet=True)
