@@ -12,6 +12,7 @@ import torch
 
 import ostinato
 from ostinato import Tagger
+from ostinato.cli import demo_tagger
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.crf import CRF
 from ostinato.errors import BundleError, DataError, SettingsError
@@ -97,6 +98,8 @@ def test_spans_from_columns_are_measured_as_conlleval_does(tmp_path: Path, optio
         tokens += len(given.tags)
     wanted = score.figures() | {"accuracy": hits / tokens}
     assert {name: figures[name] for name in wanted} == pytest.approx(wanted)
+    types = {f"f1 {kind}": each["f1"] for kind, each in score.by_type().items()}
+    assert types.keys() >= {"f1 from", "f1 to"} and {name: figures[name] for name in types} == pytest.approx(types)
     assert figures["examples"] == 13 and figures["loss"] > 0
     assert model.metrics["validation_f1"] == pytest.approx(figures["f1"]) and model.chosen_by == "f1"
 
@@ -282,13 +285,17 @@ def test_running_text() -> None:
     assert "".join(Tokeniser([], False)("我喜欢上海的秋天。")) == "我喜欢上海的秋天。"
 
 
-def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ostinato.cli.demo_tagger import demo
-
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    for name in "abc":
+        (library / f"{name}.py").write_text("class Kettle(Vessel):\n    boils = 'at 99.5'  # almost\n" * 200)
+    monkeypatch.setattr(demo_tagger.sysconfig, "get_paths", lambda: {"stdlib": str(library)})
     for _ in range(2):  # an earlier demo is replaced
-        demo(tmp_path / "m", 0.02, quiet=True)
-        assert "spans of modules that it has not seen: F1 0." in capsys.readouterr().out
+        demo_tagger.demo(tmp_path / "m", None, quiet=True)
+        told = capsys.readouterr().out
+        assert "spans of modules that it has not seen: F1 1.000" in told and "Kettle      " in told
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine").write_text("")
     with pytest.raises(BundleError, match="will not be replaced"):
-        demo(tmp_path / "other", 0.02, quiet=True)
+        demo_tagger.demo(tmp_path / "other", None, quiet=True)

@@ -94,6 +94,10 @@ class SupervisedModel(FittedModel):
     def measure(self, batches: Iterable[Any]) -> dict[str, float]:
         """`loss`, a mean, and the figures of the field, of batches; the network is in evaluation mode."""
 
+    def measure_fully(self, batches: Iterable[Any]) -> dict[str, float]:
+        """What `evaluate` tells: the figures of `measure`, and more where a task has more to say."""
+        return self.measure(batches)
+
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Prepared:
         """Read, learn the codec, write both parts as numbers, unless that was done before."""
         run = folder / "run"
@@ -191,7 +195,7 @@ class SupervisedModel(FittedModel):
             run = Path(scratch)
             files = resolve(source_names(corpus, None)["corpus"], run)
             table = self._written(run, "examples", self.reader(files, **changes).examples())
-            found = self.measure(self.batches(table, batch_size=batch_size))
+            found = self.measure_fully(self.batches(table, batch_size=batch_size))
             return found | {"examples": len(table)}
 
 

@@ -19,13 +19,14 @@ from ostinato.crf import CRF
 from ostinato.errors import DataError
 from ostinato.heads import Softmax
 from ostinato.pooling import make_pooling, valid_steps
-from ostinato.spans import Span, SpanScore, legal, spans_of
+from ostinato.spans import Span, legal, spans_of
 from ostinato.tagged import Sentence, TaggedReader, row, written
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.recurrent_settings import recurrent_network
 from ostinato.tasks.running_text import Tokeniser
 from ostinato.tasks.supervised import Row, SupervisedModel, Unusable
 from ostinato.tasks.tagger_network import TaggerNetwork, TokenBatch, WordsAndCharacters, token_batch
+from ostinato.tasks.tagger_score import TaggingScore
 from ostinato.tasks.tagger_settings import PredictSettings, TaggerSettings
 
 _PIECE = 1024  # tokens of a sentence that are tagged at once
@@ -172,32 +173,26 @@ class Tagger(SupervisedModel):
         return [(tags, labels[index]) for tags, index in zip(found, best, strict=True)]
 
     def measure(self, batches: Iterable[TokenBatch]) -> dict[str, float]:
-        """`accuracy` of tags; where they are spans `f1`, `precision` and `recall`, as conlleval has them.
+        """The mean loss of a token, and the figures of a `TaggingScore`."""
+        loss, score = self._scored(batches)
+        return {"loss": loss} | score.figures()
 
-        With labels of sentences, `label_accuracy`, and `exact_match`: the share of sentences where all is right.
-        """
-        spans, total, known, right, tokens, label_right, exact, sentences = SpanScore(), 0.0, 0, 0, 0, 0, 0, 0
-        for batch in batches:
-            moved = self.on_device(batch)
-            with torch.inference_mode():
-                hidden, pooled = self.network.features(moved)
-                loss, counted = self._loss(moved, hidden, pooled, 0.0)
-                best = self._best(moved, hidden, pooled)
-            total, known = total + float(loss), known + counted
-            for given, (tags, label) in zip(batch.given, best, strict=True):
+    def measure_fully(self, batches: Iterable[TokenBatch]) -> dict[str, float]:
+        """The same, and `f1` of each type of span."""
+        loss, score = self._scored(batches)
+        return {"loss": loss} | score.figures() | score.by_type()
+
+    @torch.inference_mode()
+    def _scored(self, batches: Iterable[TokenBatch]) -> tuple[float, TaggingScore]:
+        score, total, known = TaggingScore(self.codec.data_scheme is not None, bool(self.codec.labels)), 0.0, 0
+        for batch in map(self.on_device, batches):
+            hidden, pooled = self.network.features(batch)
+            loss, tokens = self._loss(batch, hidden, pooled, 0.0)
+            total, known = total + float(loss), known + tokens
+            for given, (tags, label) in zip(batch.given, self._best(batch, hidden, pooled), strict=True):
                 wanted_label, wanted = json.loads(given)
-                if self.codec.data_scheme is not None:
-                    spans.add(wanted, tags)
-                hits = sum(map(str.__eq__, wanted, tags))
-                right, tokens, sentences = right + hits, tokens + len(wanted), sentences + 1
-                label_right += label == wanted_label
-                exact += hits == len(wanted) and label == wanted_label
-        figures = {"loss": total / max(known, 1)}
-        figures |= {} if self.codec.data_scheme is None else spans.figures()
-        figures["accuracy"] = right / tokens
-        return figures | ({"label_accuracy": label_right / sentences} if self.codec.labels else {}) | (
-            {"exact_match": exact / sentences}
-        )  # fmt: skip
+                score.add(wanted, wanted_label, tags, label)
+        return total / max(known, 1), score
 
     def predict(self, sentences: Iterable[Sequence[str] | str]) -> Iterator[Tagging]:
         """Tags of sentences, as they come.
