@@ -147,7 +147,7 @@ def test_similarities_of_words_never_seen(call, corpus, tmp_path):
         ("man\tking\n", "line 1: .*expected two words and a number"),
         ("man\tking\tx\n", "line 1: .*expected two words and a number"),
         ("# nothing\n", "empty"),
-        (b": a\n\xff b c d\n", "byte 4: ff is not utf-8"),
+        (b": a\n\xff b c d\n", "line 2, byte 4: ff is not utf-8"),
     ],
 )
 def test_files_to_evaluate_on_that_are_wrong(call, few, tmp_path, content, message):

@@ -93,6 +93,11 @@ def test_one_thread_and_one_seed_give_the_same_bits():
     assert first.words_ == other.words_
 
 
+def test_with_two_threads_it_learns_as_well():
+    vectors = WordVectors(Analyzer(tokens="whitespace"), threads=2, **SMALL | {"epochs": 20}).fit(TEXTS)
+    assert {each.word for each in vectors.nearest("cat", top=4)} == set(ANIMALS) - {"cat"}
+
+
 def test_which_words_are_kept():
     texts = ["b b b b a a a a", "c c c d d", "e"] * 5
     vectors = WordVectors(**SMALL | {"min_count": 10}).fit(texts)
