@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ostinato import Analyzer
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import DataError, OstinatoError, SettingsError
 from ostinato.features import BM25
@@ -305,12 +306,15 @@ def test_snippets() -> None:
 
 
 def test_overlapping_marks() -> None:
-    from ostinato import Analyzer
-
     hit = BM25(Analyzer(tokens="words", ngram_range=(1, 2))).index(["the old cat sat"]).search("old cat")[0]
     assert hit.highlighted("[", "]") == "the [old cat] sat"
     shown = hit.highlighted("[", "]", width=20)
     assert shown == "the [old cat] sat"
+
+
+def test_marks_do_not_stand_between_words_that_touch() -> None:
+    hit = BM25(Analyzer(tokens="characters")).index(["猫喜欢吃鱼"]).search("喜欢鱼")[0]
+    assert hit.highlighted() == "猫**喜欢**吃**鱼**"
 
 
 def test_snippet_of_one_word_longer_than_its_width() -> None:

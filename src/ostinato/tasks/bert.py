@@ -53,6 +53,10 @@ class PreTrainingSettings(ReadingSettings, TrainingSettings):
                 raise ValueError(f"{name}: a BERT reads each input on its own, and has no state to carry: leave it out")
         return self
 
+    def plain(self) -> dict[str, Any]:
+        """The values as JSON has them, without those that mean nothing here."""
+        return self.model_dump(mode="json", exclude=set(NOT_HERE))
+
 
 class PreTraining(nn.Module):
     r"""An encoder with the two heads of its pre-training (Devlin et al. 2019, section 3.1), over hidden states h:

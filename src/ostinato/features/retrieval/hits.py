@@ -112,10 +112,10 @@ class Hit:
 
 
 def _joined(spans: list[Span]) -> list[tuple[int, int]]:
-    """Start and end of spans, those that overlap as one."""
+    """Start and end of spans, those that overlap or touch as one: no marks stand between Chinese words."""
     joined: list[tuple[int, int]] = []
     for span in sorted(spans, key=lambda span: span.start):
-        if joined and span.start < joined[-1][1]:
+        if joined and span.start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], span.end))
         else:
             joined.append((span.start, span.end))
