@@ -135,6 +135,7 @@ def test_a_failure_while_training_is_not_waited_for():
     [
         ([], {}, "the corpus is empty"),
         (["", " ,"], {}, "the corpus is empty"),
+        (["the 的", "of"], {"analyzer": Analyzer(stop_words="english+chinese")}, "or holds stop words alone"),
         (["a b c"] * 4, {}, "none of 3 different words occur at least min_count = 5 times"),
         (["a a a a a b"], {}, "1 of 2 different words occurs at least min_count = 5"),
         ("a b", {}, "expected many texts"),
