@@ -265,7 +265,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(DataError, match="empty"):
         bert().fit(path, progress=False)
-    with pytest.raises(SettingsError, match="no state to carry"):
+    with pytest.raises(SettingsError, match="unknown setting 'bptt_steps'"):
         bert(bptt_steps=8)
     with pytest.raises(SettingsError, match=r"hiden_size.*did you mean hidden_size"):
         bert(hiden_size=8)

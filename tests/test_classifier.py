@@ -20,8 +20,9 @@ from ostinato import analysis
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import BundleError, DataError, OstinatoError, SettingsError
 from ostinato.one_against_rest import LOSSES, OneAgainstRest
-from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings, parts
+from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
 from ostinato.tasks.linear_classifier import LinearClassifier
+from ostinato.tasks.parts import parts
 
 TOPICS = {
     "fish": "salmon trout bones scales sea",
@@ -67,14 +68,17 @@ def fit(path: Path, **options: Any) -> LinearClassifier:
 
 
 def test_examples_for_validation_are_drawn_at_random(reviews, tmp_path):
-    train, held_out, about = parts([str(reviews)], [], ExampleSettings(validation_fraction=0.3), 1, tmp_path)
+    def read(files):
+        return ExampleReader(files, ExampleSettings())
+
+    train, held_out, about = parts([str(reviews)], [], read, 0.3, 1, tmp_path)
     everything = list(ExampleReader([reviews], ExampleSettings()).examples())
     assert sorted([*train(), *held_out()]) == sorted(everything) and list(train()) == list(train())
     assert 8 <= len(list(held_out())) <= 28 and {each.labels for each in held_out()} == {("good",), ("bad",)}
-    other = parts([str(reviews)], [], ExampleSettings(validation_fraction=0.3), 2, tmp_path)[1]
+    other = parts([str(reviews)], [], read, 0.3, 2, tmp_path)[1]
     assert list(other()) != list(held_out())
     assert about["train"]["files"] == ("reviews.csv",) and len(about["train"]["sha256"]) == 64
-    own = parts([str(reviews)], [str(reviews)], ExampleSettings(), 1, tmp_path)
+    own = parts([str(reviews)], [str(reviews)], read, 0.1, 1, tmp_path)
     assert list(own[0]()) == list(own[1]()) == everything and "validation" in own[2]
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ostinato.codecs import splitters, text
 from ostinato.codecs.splitters import SPLITTERS, choose_splitter
-from ostinato.codecs.text import UNKNOWN, TextCodec, TextSettings
+from ostinato.codecs.text import TextCodec, TextSettings
+from ostinato.codecs.vocabulary import UNKNOWN
 from ostinato.errors import BundleError, DataError, MissingExtra, SettingsError
 
 ENGLISH = "the cat sat on the mat, and the dog sat by the cat.\nI don't know: a bird? a bird!\n" * 3

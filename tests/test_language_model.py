@@ -155,6 +155,17 @@ def test_options_of_training(corpus: Path) -> None:
     assert isinstance(fit(corpus, learning_rate="auto", epochs=1).settings.learning_rate, float)
 
 
+def test_a_state_that_is_not_carried_is_zero(corpus: Path, tmp_path: Path) -> None:
+    for carried in (True, False):
+        model = fit(corpus, epochs=1, carry_state=carried)
+        (folder := tmp_path / str(carried) / "run").mkdir(parents=True)
+        objective = model.objective(model.prepare([str(corpus)], [], folder.parent))
+        window, zeros = objective.windows[0], objective.initial_state()
+        fresh, state = objective.loss(window, zeros)
+        again, _ = objective.loss(window, state)
+        assert (fresh.item() == again.item()) is not carried
+
+
 def test_seed_and_the_random_state_of_others(corpus: Path) -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)

@@ -13,7 +13,7 @@ class SeqToSeq(nn.Module):
     """One output a step: ids → embedding → network → head, with dropout on the way in and out.
 
     Args:
-        embedding: of the ids.
+        embedding: of the ids; any module that makes features, [time, batch, feature], of what it is given.
         network: over time.
         head: with `loss`, `full_loss` and `log_probabilities` (see `ostinato.heads`).
         input_dropout: probability, on the embedded ids.
@@ -34,7 +34,7 @@ class SeqToSeq(nn.Module):
 
     def __init__(
         self,
-        embedding: nn.Embedding,
+        embedding: nn.Module,
         network: Deep,
         head: nn.Module,
         input_dropout: float = 0.0,
@@ -43,17 +43,17 @@ class SeqToSeq(nn.Module):
         super().__init__()
         self.embedding, self.network, self.head = embedding, network, head
         self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
-        tied = getattr(head, "weight", None) is embedding.weight
-        mapped: bool = tied and network.output_size != embedding.embedding_dim
-        self.projection = (
-            nn.Linear(network.output_size, embedding.embedding_dim, bias=False) if mapped else nn.Identity()
-        )
+        self.projection: nn.Module = nn.Identity()
+        if isinstance(embedding, nn.Embedding) and getattr(head, "weight", None) is embedding.weight:
+            width = embedding.embedding_dim
+            if network.output_size != width:
+                self.projection = nn.Linear(network.output_size, width, bias=False)
 
     def initial_state(self, batch_size: int) -> Any:
         """The network's zeros."""
         return self.network.initial_state(batch_size)
 
-    def forward(self, ids: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(self, ids: Any, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after."""
         embedded = self.input_dropout(self.embedding(ids))
         hidden, state = self.network(embedded, state, lengths)
@@ -64,6 +64,48 @@ class SeqToSeq(nn.Module):
         hidden, state = self(ids.unsqueeze(0), state)
         head: Any = self.head
         return head.log_probabilities(hidden[0]), state
+
+
+class SeqToVec(nn.Module):
+    """One vector a sequence: ids → embedding → network → pooling, with dropout on the way in and out; then a head.
+
+    Args:
+        embedding: of the ids; any module that makes features, [time, batch, feature], of what it is given.
+        network: over time.
+        pooling: of its outputs (see `ostinato.pooling`).
+        head: what the vector means.
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on the vector.
+
+    >>> import torch
+    >>> from ostinato.cells import GRUCell
+    >>> from ostinato.heads import Softmax
+    >>> from ostinato.networks import Recurrent
+    >>> from ostinato.pooling import MaxPooling
+    >>> network = Deep([Recurrent(GRUCell(3, 5))])
+    >>> model = SeqToVec(nn.Embedding(10, 3), network, MaxPooling(), Softmax(5, 2))
+    >>> vector, state = model(torch.zeros(7, 4, dtype=torch.int64), lengths=torch.tensor([7, 1, 3, 2]))
+    >>> vector.shape
+    torch.Size([4, 5])
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        network: Deep,
+        pooling: nn.Module,
+        head: nn.Module,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.network, self.pooling, self.head = embedding, network, pooling, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+
+    def forward(self, ids: Any, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Ids [time, batch] → a vector for each sequence, [batch, features], and the state after."""
+        outputs, state = self.network(self.input_dropout(self.embedding(ids)), state, lengths)
+        return self.output_dropout(self.pooling(outputs, state, lengths)), state
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -16,11 +16,11 @@ from pydantic import Field
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from ostinato.codecs.splitters import SPLITTERS, choose_splitter
+from ostinato.codecs.vocabulary import most_frequent
 from ostinato.errors import BundleError, DataError
 from ostinato.files import write_text
 from ostinato.settings import Settings
 
-UNKNOWN = "<unk>"
 _COUNTED_AT_ONCE = 1 << 21  # distinct words; beyond that the rarest are forgotten, so that memory is bounded
 _CODE_POINTS = 0x110000
 
@@ -149,7 +149,7 @@ class CharCodec(TextCodec):
         for block in blocks:
             counts += np.bincount(_code_points(block), minlength=_CODE_POINTS)
         found = {chr(point): int(counts[point]) for point in counts.nonzero()[0]}
-        return cls(settings, _most_frequent(Counter(found), settings.min_count or 1, settings.max_vocabulary))
+        return cls(settings, most_frequent(Counter(found), settings.min_count or 1, settings.max_vocabulary))
 
     def _encode(self, text: str) -> np.ndarray:
         return self._ids[_code_points(text)]
@@ -189,7 +189,7 @@ class WordCodec(TextCodec):
             while len(counts) > _COUNTED_AT_ONCE:
                 floor += 1
                 counts = Counter({token: count for token, count in counts.items() if count > floor})
-        return cls(settings, _most_frequent(counts, settings.min_count or 2, settings.max_vocabulary or 50_000))
+        return cls(settings, most_frequent(counts, settings.min_count or 2, settings.max_vocabulary or 50_000))
 
     def _encode(self, text: str) -> np.ndarray:
         tokens = self._splitter.split(text)
@@ -275,15 +275,6 @@ def _normalise(text: str, settings: TextSettings) -> str:
 
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
-
-
-def _most_frequent(counts: Counter[str], min_count: int, max_size: int | None) -> list[str]:
-    """`<unk>`, then tokens by falling count, equal counts by their text."""
-    if not counts:
-        raise DataError("the corpus is empty: there is nothing to learn a vocabulary from")
-    counts.pop(UNKNOWN, None)
-    ordered = sorted((-count, token) for token, count in counts.items() if count >= min_count)
-    return [UNKNOWN, *(token for _, token in ordered[: max_size - 1 if max_size else None])]
 
 
 def _byte_alphabet() -> dict[str, int]:

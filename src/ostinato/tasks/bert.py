@@ -18,10 +18,8 @@ from ostinato.features.bert_loading import TASK, bert_config, library
 from ostinato.tasks.corpus import ReadingSettings, Sources, resolve, source_names
 from ostinato.tasks.fitting import FittedModel
 from ostinato.tasks.sentence_pairs import Documents, Pairs, PreparedDocuments, Window, numbered_sentences, prepare
+from ostinato.training.objective import Evaluation
 from ostinato.training.settings import TrainingSettings
-
-NOT_HERE = ("bptt_steps", "carry_state")
-"""Settings of recurrent training that mean nothing here."""
 
 
 class PreTrainingSettings(ReadingSettings, TrainingSettings):
@@ -48,9 +46,6 @@ class PreTrainingSettings(ReadingSettings, TrainingSettings):
     def _agree(self) -> PreTrainingSettings:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size = {self.hidden_size} is no multiple of num_heads = {self.num_heads}")
-        for name in NOT_HERE:
-            if getattr(self, name) != TrainingSettings.model_fields[name].default:
-                raise ValueError(f"{name}: a BERT reads each input on its own, and has no state to carry: leave it out")
         return self
 
     def plain(self) -> dict[str, Any]:
@@ -103,7 +98,6 @@ class MaskedAndNext:
         shared = (s.batch_size, s.max_length, s.masked, len(documents.codec), s.seed)
         self.windows: Any = Pairs(documents.train, *shared)
         self.validation = Pairs(documents.validation, *shared)  # of epoch 0 for ever: always the same masks
-        self._measured: dict[float, dict[str, float]] = {}
 
     def begin_epoch(self, epoch: int) -> None:
         """New pairs, new masks."""
@@ -113,33 +107,33 @@ class MaskedAndNext:
         """None: each input stands on its own."""
         return ()
 
-    def loss(self, window: Any, state: Any) -> tuple[Tensor, int, Any]:
+    def count(self, window: Window) -> int:
+        """Masked tokens."""
+        return int((window.targets >= 0).sum())
+
+    def loss(self, window: Window, state: Any) -> tuple[Tensor, Any]:
         """Σ −log p over the masked tokens, and for each of them the mean −log p of the pairs.
 
         So the loop, which divides by the number of targets, descends the sum of both means.
         """
         s = self.model.settings
         window = Window(*(part.to(self.device) for part in window))
-        count = int((window.targets >= 0).sum())
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
             tokens, pairs = self.network(window)
             wanted = window.targets[window.targets >= 0]
             masked = functional.cross_entropy(tokens, wanted, reduction="sum", label_smoothing=s.label_smoothing)
             follows = functional.cross_entropy(pairs, window.is_next)
-        return masked + count * follows, count, state
+        return masked + self.count(window) * follows, state
 
-    def evaluate(self) -> float:
-        """The sum of both means on the validation data."""
+    def evaluate(self) -> Evaluation:
+        """The sum of both means on the validation data, and its parts."""
         parts = measure(self.network, self.validation)
         loss = parts["masked_loss"] + parts["next_sentence_loss"]
-        self._measured[loss] = parts
-        return loss
+        return Evaluation(loss, loss, parts)
 
-    def figures(self, loss: float) -> dict[str, float]:
-        """The parts of a loss of validation; those of training are told as their sum alone."""
-        if loss not in self._measured and not self.network.training:
-            self.evaluate()  # of a best step before this process began: its weights stand here again
-        return self._measured.get(loss, {})
+    def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
+        """A sum of two means says nothing more."""
+        return {}
 
     def save_best(self, step: int, loss: float) -> None:
         """Keep the weights."""

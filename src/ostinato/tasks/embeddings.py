@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from ostinato.bundle import read_tensors, write_tensors
-from ostinato.codecs.text import UNKNOWN
+from ostinato.codecs.vocabulary import UNKNOWN
 from ostinato.errors import DataError, SettingsError
 from ostinato.settings import Settings
 
@@ -103,7 +103,7 @@ def begin_with_rows(network: Any, run: Path) -> dict[str, Any]:
     """
     if not (run / _KEPT).exists():
         return {}
-    embedding: nn.Embedding = network.embedding
+    embedding: nn.Embedding = getattr(network.embedding, "words", network.embedding)
     tensors, notes = read_tensors(run / _KEPT)
     ids, rows = torch.from_numpy(tensors["ids"]), torch.from_numpy(tensors["rows"])
     replaced = embedding.weight[ids.to(embedding.weight.device)]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from ostinato.data import TextReader, fingerprint
 from ostinato.errors import DataError
 from ostinato.records import LABEL, TEXT, Record, RecordFormat, RecordReader
 from ostinato.settings import Settings
-from ostinato.tasks.corpus import resolve
 
 _LABEL_COLUMNS = ("label", "labels")
 
@@ -110,34 +108,3 @@ class ExampleReader:
         if found is None or isinstance(found, dict | list):
             raise DataError(f"{record.where}: expected a label, found {json.dumps(found)[:40]}")
         return json.dumps(found)  # a number, or true
-
-
-Part = Callable[[], Iterator[Example]]
-"""Reads its examples from the beginning."""
-
-
-def parts(
-    corpus: Sequence[str], validation: Sequence[str], settings: ExampleSettings, seed: int, run: Path
-) -> tuple[Part, Part, dict[str, Any]]:
-    """Training examples, those for validation, and the fingerprints of their files.
-
-    Without files for validation a share of the examples is drawn at random, since files are often in order of label.
-
-    Args:
-        corpus: files, folders, patterns, or `-`.
-        validation: likewise, or nothing.
-        settings: how they are read.
-        seed: of the draw.
-        run: where standard input is kept.
-    """
-    reader = ExampleReader(resolve(corpus, run), settings)
-    about = {"train": reader.fingerprint()}
-    if validation:
-        held_out = ExampleReader(resolve(validation, run), settings)
-        return reader.examples, held_out.examples, about | {"validation": held_out.fingerprint()}
-
-    def part(kept: bool) -> Iterator[Example]:
-        draw = np.random.default_rng(seed)
-        return (each for each in reader.examples() if (draw.random() < settings.validation_fraction) == kept)
-
-    return (lambda: part(False)), (lambda: part(True)), about

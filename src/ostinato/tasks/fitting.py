@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 
 from ostinato import bundle
@@ -111,8 +112,7 @@ class FittedModel(NetworkModel):
         vectors, self.settings = open_vectors(self.settings)
         corpus = self.prepare(sources, validation, folder)
         if vectors is not None:
-            blocks = corpus.train.blocks()
-            self.reporter.message(keep_rows(vectors, corpus.codec.vocabulary, blocks, folder / bundle.RUN))
+            self.reporter.message(keep_rows(vectors, *self.embedded(corpus), folder / bundle.RUN))
         return corpus
 
     def _begin_network(self, folder: Path) -> dict[str, Any]:
@@ -169,8 +169,8 @@ class FittedModel(NetworkModel):
         self.read_weights(self.network, folder / bundle.WEIGHTS)  # early stopping restores the best
         self.network.eval()
         self.history = read_history(folder / bundle.HISTORY)
-        figures = objective.figures(position.best_loss)
-        self.metrics = {"validation_loss": position.best_loss} | {f"validation_{n}": v for n, v in figures.items()}
+        figures = {"loss": position.best_loss, **position.best_figures}
+        self.metrics = {f"validation_{name}": value for name, value in figures.items()}
         self.metrics |= {"best_step": position.best_step, "steps": position.step, "epochs": position.epoch}
         self.metrics |= {"skipped_steps": position.skipped, "training_seconds": round(position.seconds, 1)}
         self.write_about(folder)
@@ -194,6 +194,10 @@ class FittedModel(NetworkModel):
             found = find_rate(self.objective(prepared), self._part(TrainingSettings))
             self._codec = self._network = None  # not a trained model
             return found
+
+    def embedded(self, corpus: Any) -> tuple[Sequence[str], Iterable[np.ndarray]]:
+        """The tokens of the embedding, by id, and the ids of the training text in blocks; for `--vectors`."""
+        return corpus.codec.vocabulary, corpus.train.blocks()
 
     @abstractmethod
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Any:

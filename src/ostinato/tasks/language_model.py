@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,51 +10,35 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ostinato.cells import CELLS
 from ostinato.codecs.text import TextSettings
-from ostinato.errors import nearest
 from ostinato.heads import make_head
-from ostinato.initialisers import INITIALISERS
-from ostinato.networks import Deep, Recurrent
 from ostinato.tasks.corpus import Corpus, ReadingSettings, prepare
 from ostinato.tasks.embeddings import EmbeddingSettings
 from ostinato.tasks.fitting import FittedModel
 from ostinato.tasks.next_token import NextToken, mean_loss
+from ostinato.tasks.recurrent_settings import RecurrentSettings, recurrent_network
 from ostinato.tasks.writing import WritingModel
 from ostinato.tokens import TokenFile
 from ostinato.topologies import SeqToSeq
-from ostinato.training.settings import TrainingSettings
+from ostinato.training.settings import TrainingSettings, TruncationSettings
 from ostinato.training.windows import Windows
 
 
-class LanguageModelSettings(TextSettings, ReadingSettings, EmbeddingSettings, TrainingSettings):
+class LanguageModelSettings(
+    TextSettings, ReadingSettings, EmbeddingSettings, RecurrentSettings, TruncationSettings, TrainingSettings
+):
     """All that can be set about a language model."""
 
-    cell: str = Field("lstm", description=f"the equations of a layer: {', '.join(CELLS)}")
-    hidden_size: int = Field(256, ge=1, description="units of a layer")
-    num_layers: int = Field(2, ge=1, description="layers upon each other")
     embedding_size: int | None = Field(
         None, ge=1, description="features of a token [default: hidden_size, at most 64 for characters]"
     )
-    dropout: float = Field(0.2, ge=0, lt=1, description="between layers, and before the first and after the last")
-    input_dropout: float | None = Field(None, ge=0, lt=1, description="before the first layer [default: dropout]")
-    output_dropout: float | None = Field(None, ge=0, lt=1, description="after the last layer [default: dropout]")
     tie_weights: bool = Field(False, description="the output layer shares the embedding's weights")
-    weight_init: str = Field("xavier", description=f"of input weights: {', '.join(INITIALISERS)}")
-    recurrent_init: str | None = Field(
-        None, description="of recurrent weights, by the same names [default: the cell's own, orthogonal for most]"
-    )
-    forget_bias: float = Field(1.0, description="initial bias of an LSTM's forget gate")
     softmax: Literal["full", "adaptive", "sampled"] = Field("full", description="softmax that training descends")
     num_samples: int = Field(1024, ge=1, description="sampled softmax: negatives a step")
     cutoffs: list[int] | None = Field(None, description="adaptive softmax: ids at which clusters begin")
 
     @model_validator(mode="after")
     def _agree(self) -> LanguageModelSettings:
-        for name, known in (("cell", CELLS), ("weight_init", INITIALISERS), ("recurrent_init", [None, *INITIALISERS])):
-            if (found := getattr(self, name)) not in known:
-                names = [each for each in known if each]
-                raise ValueError(f"{name} = {found!r}: one of {', '.join(names)}{nearest(str(found), names)}")
         if self.vectors is not None and self.level == "bpe":
             raise ValueError("vectors: are of words or characters, and tokens of level = bpe are pieces of bytes")
         if self.softmax == "adaptive" and self.tie_weights:
@@ -94,15 +77,11 @@ class LanguageModel(WritingModel, FittedModel):
         embedding = nn.Embedding(size, width)
         # tied, the embedding is the output layer, whose logits should start small
         nn.init.normal_(embedding.weight, std=0.05 if s.tie_weights else width**-0.5)
-        kinds = {"weight_init": s.weight_init, "recurrent_init": s.recurrent_init, "forget_bias": s.forget_bias}
-        sizes = [width] + [s.hidden_size] * s.num_layers
-        cells = [CELLS[s.cell](below, above, **kinds) for below, above in pairwise(sizes)]
-        network = Deep([Recurrent(cell) for cell in cells], s.dropout)
+        network = recurrent_network(s, width)
         shared = embedding.weight if s.tie_weights else None
         features = width if s.tie_weights else s.hidden_size
         head = make_head(s.softmax, features, size, shared, samples=s.num_samples, cutoffs=s.cutoffs)
-        around = [s.dropout if rate is None else rate for rate in (s.input_dropout, s.output_dropout)]
-        return SeqToSeq(embedding, network, head, *around)
+        return SeqToSeq(embedding, network, head, *s.around())
 
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Corpus:
         """Read, learn the codec, write ids."""

@@ -20,7 +20,8 @@ from ostinato.features.tf_idf import TfIdfSettings
 from ostinato.one_against_rest import OneAgainstRest
 from ostinato.tasks.at_once import ModelAtOnce
 from ostinato.tasks.classifying import ClassifyingModel
-from ostinato.tasks.examples import ExampleSettings, parts
+from ostinato.tasks.examples import ExampleReader, ExampleSettings
+from ostinato.tasks.parts import parts
 
 _SAMPLE = 1000  # texts that are looked through for Chinese
 
@@ -74,7 +75,11 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
     ) -> None:
         """Read, count, fit a weight vector a label, and measure."""
         s = self.settings
-        train, held_out, self.data = parts(corpus, validation, self._part(ExampleSettings), s.seed, folder / bundle.RUN)
+        reading = self._part(ExampleSettings)
+        train, held_out, self.data = parts(
+            corpus, validation, lambda files: ExampleReader(files, reading), s.validation_fraction, s.seed,
+            folder / bundle.RUN,
+        )  # fmt: skip
         given: list[tuple[str, ...]] = []
 
         def texts() -> Iterator[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ostinato.tasks.corpus import Corpus
 from ostinato.tasks.writing import quoted
 from ostinato.topologies import SeqToSeq
+from ostinato.training.objective import Evaluation
 from ostinato.training.windows import Window, Windows
 
 
@@ -31,19 +32,25 @@ class NextToken:
         """Zeros."""
         return self.network.initial_state(self.windows.batch_size)
 
-    def loss(self, window: Window, state: Any) -> tuple[Tensor, int, Any]:
+    def count(self, window: Window) -> int:
+        """Tokens to tell."""
+        return int((window.targets >= 0).sum())
+
+    def loss(self, window: Window, state: Any) -> tuple[Tensor, Any]:
         """Σ −log p over a window."""
         s = self.model.settings
+        state = state if s.carry_state else self.initial_state()
         inputs, targets = window.inputs.to(self.device), window.targets.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
             hidden, state = self.network(inputs, state)
             flat = hidden.reshape(-1, hidden.shape[-1])
             loss = self.network.head.loss(flat, targets.reshape(-1), s.label_smoothing)
-        return loss, int((targets >= 0).sum()), state
+        return loss, state
 
-    def evaluate(self) -> float:
+    def evaluate(self) -> Evaluation:
         """Mean −log p on the validation data, full softmax."""
-        return mean_loss(self.network, self.validation)
+        loss = mean_loss(self.network, self.validation)
+        return Evaluation(loss, loss, self.figures(loss))
 
     def figures(self, loss: float) -> dict[str, float]:
         """Bits per character at the level of characters, else perplexity."""

@@ -46,15 +46,16 @@ def find_rate(objective: Any, settings: TrainingSettings) -> RateSweep:
         rate = LOWEST * (highest / LOWEST) ** (index / (STEPS - 1))
         window = objective.windows[index % len(objective.windows)]
         optimizer.zero_grad(set_to_none=True)
-        total, count, state = objective.loss(window, state)
-        loss = float(total.detach()) / max(1, count)
+        total, state = objective.loss(window, state)
+        count = max(1, objective.count(window))
+        loss = float(total.detach()) / count
         mean = 0.9 * mean + 0.1 * loss
         smooth = mean / (1 - 0.9 ** (index + 1))
         if not math.isfinite(loss) or (losses and smooth > 2 * min(losses)):
             break
         rates.append(rate)
         losses.append(smooth)
-        (total / max(1, count)).backward()
+        (total / count).backward()
         clip_gradients(parameters, settings.clip_norm, settings.clip_value)
         for group in optimizer.param_groups:
             group["lr"] = rate

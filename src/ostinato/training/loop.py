@@ -21,7 +21,6 @@ from ostinato.training.optimise import clip_gradients, make_optimizer, rate_fact
 from ostinato.training.report import Reporter
 from ostinato.training.settings import TrainingSettings
 from ostinato.training.signals import Interrupted, catching
-from ostinato.training.windows import Window
 
 NON_FINITE_IN_A_ROW = 5  # skipped steps before the last checkpoint comes back
 _SMALLEST_SCALE = 2.0**-8  # of the rate; a training that needs less has another fault
@@ -154,16 +153,14 @@ class Trainer:
         assert peak != "auto", "the sweep has found the rate before training begins"  # noqa: S101
         return peak * p.rate_scale * rate_factor(self.settings, p.step, p.epoch, int(self.total_steps), p.plateaus)
 
-    def _step(self, windows: list[Window]) -> None:
+    def _step(self, windows: list[Any]) -> None:
         """Back-propagate through some windows and step once, unless a number is not finite."""
         before, position, interval = self.state, self.position, self.interval
-        counted = sum(int((window.targets >= 0).sum()) for window in windows)
+        counted = sum(map(self.objective.count, windows))
         total, norm, clipped = 0.0, math.nan, False
         self.optimizer.zero_grad(set_to_none=True)
         for window in windows:
-            if not self.settings.carry_state:
-                self.state = self.objective.initial_state()
-            loss, _, state = self.objective.loss(window, self.state)
+            loss, state = self.objective.loss(window, self.state)
             self.state = detach(state)
             total += float(loss.detach())
             if not math.isfinite(total):
@@ -231,13 +228,15 @@ class Trainer:
         position, settings = self.position, self.settings
         begun = time.monotonic()
         self.network.eval()
-        loss = self.objective.evaluate()
+        loss, criterion, figures = self.objective.evaluate()
         self.network.train()
         self.interval.since += time.monotonic() - begun
-        better = math.isfinite(loss) and loss < position.best_loss and _finite(self.parameters)
+        finite = math.isfinite(loss) and _finite(self.parameters)
+        better = finite and criterion < position.best_criterion
         kept = better and self._guarded(lambda: self.objective.save_best(position.step, loss))
         if kept:
-            position.best_loss, position.best_step = loss, position.step
+            position.best_criterion, position.best_loss, position.best_figures = criterion, loss, dict(figures)
+            position.best_step = position.step
             position.without_gain = position.plateau_wait = 0
         elif not better:
             position.without_gain, position.plateau_wait = position.without_gain + 1, position.plateau_wait + 1
@@ -245,7 +244,7 @@ class Trainer:
                 position.plateaus, position.plateau_wait = position.plateaus + 1, 0
         epoch = position.epoch + position.window / len(self.objective.windows)
         record = {"kind": "validation", "step": position.step, "epoch": epoch, "loss": loss, "best": kept}
-        record |= self.objective.figures(loss) | {"seconds": self._seconds()}
+        record |= {**figures, "seconds": self._seconds()}
         self._guarded(lambda: self.history.write(record))
         self.reporter.evaluation(record)
         position.stopped_early = self._out_of_patience()

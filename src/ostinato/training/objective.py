@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from ostinato.training.windows import Window, Windows
+
+class Batches(Protocol):
+    """The windows, or batches, of one epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Evaluation(NamedTuple):
+    """What the validation data say."""
+
+    loss: float
+    """Mean, nats."""
+    criterion: float
+    """What the best model has least of: the loss, or minus what the field quotes."""
+    figures: Mapping[str, float]
+    """What the field quotes, by name."""
 
 
 class Objective(Protocol):
     """What is trained: a network, its data, its loss and its figure of merit."""
 
     network: Any
-    windows: Windows
+
+    @property
+    def windows(self) -> Batches:
+        """Those of the epoch that has begun; there are as many in each."""
+        ...
 
     def begin_epoch(self, epoch: int) -> None:
         """Take the windows of an epoch, counted from 0; also called where a training goes on in the middle of it."""
@@ -23,16 +45,20 @@ class Objective(Protocol):
     def initial_state(self) -> Any:
         """The state at the beginning of an epoch."""
 
-    def loss(self, window: Window, state: Any) -> tuple[Tensor, int, Any]:
-        """Σ of the loss over the targets that count, nats; how many they are; the state after."""
+    def count(self, window: Any) -> int:
+        """How many targets of a window count."""
         ...
 
-    def evaluate(self) -> float:
-        """Mean loss on the validation data, nats."""
+    def loss(self, window: Any, state: Any) -> tuple[Tensor, Any]:
+        """Σ of the loss over the targets that count, nats, and the state after."""
+        ...
+
+    def evaluate(self) -> Evaluation:
+        """How good the network is on the validation data."""
         ...
 
     def figures(self, loss: float) -> dict[str, float]:
-        """What the field quotes of a loss: perplexity, or bits per character."""
+        """What the field makes of a mean loss alone: perplexity, or bits per character."""
         ...
 
     def save_best(self, step: int, loss: float) -> None:
@@ -46,7 +72,9 @@ class Position:
     step: int = 0
     epoch: int = 0
     window: int = 0
+    best_criterion: float = math.inf
     best_loss: float = math.inf
+    best_figures: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
     without_gain: int = 0
     plateaus: int = 0

@@ -15,14 +15,8 @@ class TrainingSettings(Settings):
     epochs: int = Field(10, ge=1, description="passes over the training data")
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps, and plan the schedule for them")
     max_minutes: float | None = Field(None, gt=0, description="stop after so long, with the best so far")
-    batch_size: int = Field(32, ge=1, description="contiguous streams read side by side")
-    bptt_steps: int = Field(
-        64,
-        ge=0,
-        description="steps back-propagated through; the state is carried on. 0: full, the whole of each stream",
-    )
-    carry_state: bool = Field(True, description="carry the state from window to window")
-    accumulate: int = Field(1, ge=1, description="windows whose gradients are added up before a step")
+    batch_size: int = Field(32, ge=1, description="sequences side by side")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
     optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"] = Field("adamw", description="how to descend")
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
         0.003, description="peak rate; auto: found by a short sweep"
@@ -49,3 +43,14 @@ class TrainingSettings(Settings):
     device: str = Field("auto", description="cpu, cuda, cuda:1; auto takes a GPU where there is one")
     threads: int | None = Field(None, ge=1, description="of the CPU [default: all]")
     tensorboard: str | None = Field(None, description="folder to write TensorBoard events to (the extra track)")
+
+
+class TruncationSettings(Settings):
+    """How a long stream is cut for truncated back-propagation through time."""
+
+    bptt_steps: int = Field(
+        64,
+        ge=0,
+        description="steps back-propagated through; the state is carried on. 0: full, the whole of each stream",
+    )
+    carry_state: bool = Field(True, description="carry the state from window to window")
