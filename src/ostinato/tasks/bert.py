@@ -48,10 +48,6 @@ class PreTrainingSettings(ReadingSettings, TrainingSettings):
             raise ValueError(f"hidden_size = {self.hidden_size} is no multiple of num_heads = {self.num_heads}")
         return self
 
-    def plain(self) -> dict[str, Any]:
-        """The values as JSON has them, without those that mean nothing here."""
-        return self.model_dump(mode="json", exclude=set(NOT_HERE))
-
 
 class PreTraining(nn.Module):
     r"""An encoder with the two heads of its pre-training (Devlin et al. 2019, section 3.1), over hidden states h:
