@@ -156,7 +156,7 @@ class _Finished(NamedTuple):
 
 
 def _coverage(covered: Tensor | None, parents: Tensor, mask: Tensor | None, beta: float) -> Tensor | float:
-    """cp of each candidate, [batch, candidates]."""
+    """Cp of each candidate, [batch, candidates]."""
     if covered is None or not beta:
         return 0.0
     logs = covered.clamp(1e-6, 1).log()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ostinato.networks import Deep
 from ostinato.recurrent import Recurrent
 
-
 CONDITIONS = ("state", "inputs", "both")
 """What a vector conditions of a `VecToSeq`."""
 

@@ -14,6 +14,7 @@ TASKS = {
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
+    "translator": "ostinato.tasks.translator:Translator",
 }
 """Where the class of each task is."""
 

@@ -121,10 +121,7 @@ class ParallelReader:
         else:
             first = next(RecordReader([path], kind, s.encoding, s.errors, header=False).records(), None)
             header = first is not None and set(named) <= set(first.fields.values())
-        if header:
-            columns = (named[0], named[-1])
-        else:
-            columns = (asked[0] or "1", asked[1] or "2")
+        columns = (named[0], named[-1]) if header else (asked[0] or "1", asked[1] or "2")
         for record in RecordReader([path], kind, s.encoding, s.errors, header).records():
             yield record, columns
 
