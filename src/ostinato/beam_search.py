@@ -107,7 +107,7 @@ def beam_search(
             covered = covered + attended
         # so many that enough go on, even if each hypothesis ends
         candidates = (total.unsqueeze(2) + each).reshape(batch, -1)
-        scores, flat = candidates.topk(min(2 * width, candidates.shape[1]), dim=1)
+        scores, flat = candidates.topk(2 * width, dim=1)
         parents, ids = flat // vocabulary, flat % vocabulary
         ends = (ids == end) & scores.isfinite()
         last = (longest == length).unsqueeze(1)
@@ -122,8 +122,6 @@ def beam_search(
         # the best that go on, in order
         going = scores.masked_fill(ends, -math.inf)
         order = going.sort(dim=1, descending=True, stable=True).indices[:, :width]
-        if order.shape[1] < width:
-            raise ValueError(f"beam of {width}: a vocabulary of {vocabulary} does not fill it")
         total = going.gather(1, order).masked_fill(~(longest > length).unsqueeze(1), -math.inf)
         parents, ids = parents.gather(1, order), ids.gather(1, order)
         trace[-1] = trace[-1]._replace(kept=order)

@@ -50,9 +50,9 @@ class Alignment(NamedTuple):
         """The same as a picture, a square for each pair of tokens."""
         width = _MARGIN + _CELL * len(self.source) + 10
         height = _MARGIN + _CELL * len(self.target) + 10
+        size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
             f'<rect width="{width}" height="{height}" fill="white"/>',
         ]
         for column, token in enumerate(self.source):
@@ -65,10 +65,9 @@ class Alignment(NamedTuple):
             for column, weight in enumerate(row):
                 x = _MARGIN + _CELL * column
                 title = escape(f"{token} ← {self.source[column]}: {weight:.2f}")
-                parts.append(
-                    f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}" fill="#1f4e79" '
-                    f'fill-opacity="{weight:.3f}" stroke="#dddddd"><title>{title}</title></rect>'
-                )
+                place = f'x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}"'
+                shade = f'fill="#1f4e79" fill-opacity="{weight:.3f}" stroke="#dddddd"'
+                parts.append(f"<rect {place} {shade}><title>{title}</title></rect>")
         return "\n".join([*parts, "</svg>"]) + "\n"
 
     def write(self, path: Path) -> None:

@@ -243,8 +243,6 @@ class Translator(TranslatingModel, SupervisedModel):
         beam = beam._replace(**{name: value for name, value in changes.items() if value is not None})
         if beam.most > beam.size:
             raise SettingsError(f"n_best = {beam.most}: a beam of {beam.size} holds no more than {beam.size}")
-        if beam.size >= len(self.codec.target):
-            raise SettingsError(f"beam = {beam.size}: the target has {len(self.codec.target)} different tokens")
         return beam
 
     def objective(self, corpus: Prepared) -> FromExamples:
