@@ -12,7 +12,7 @@ import numpy as np
 from ostinato.analysis import HAN
 from ostinato.codecs.text import TextCodec, TextSettings
 from ostinato.codecs.vocabulary import UNKNOWN
-from ostinato.errors import BundleError
+from ostinato.errors import BundleError, DataError
 
 END = 0
 """The id that ends a text, and that stands before the first token of a target."""
@@ -121,6 +121,9 @@ class PairCodec:
             pairs: reads source and target from the beginning.
             source: what a token of the source is, or of both where `target` is the same object.
             target: of the target; as the source's, but learned apart, if None.
+
+        Raises:
+            DataError: if a side is empty.
         """
 
         def side(number: int, settings: TextSettings) -> Iterator[str]:
@@ -130,7 +133,12 @@ class PairCodec:
             both = SideCodec(TextCodec.learn(_blocks(text for n in (0, 1) for text in side(n, source)), source))
             return cls(both, both)
         settings = (source, target or source)
-        codecs = [TextCodec.learn(_blocks(side(n, each)), each) for n, each in enumerate(settings)]
+        codecs = []
+        for number, (name, each) in enumerate(zip(("source", "target"), settings, strict=True)):
+            try:
+                codecs.append(TextCodec.learn(_blocks(side(number, each)), each))
+            except DataError as error:
+                raise DataError(f"the {name}s: {error}") from None
         return cls(*map(SideCodec, codecs))
 
     def save(self, folder: Path) -> None:

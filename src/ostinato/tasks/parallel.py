@@ -45,8 +45,9 @@ class ParallelReader:
 
     Two files whose names tell no table, such as train.de and train.en, are parallel: line n of the second translates
     line n of the first; four files are two such pairs. A file alone is a table: `tsv` (also of any other name), `csv`
-    or `jsonl` as `RecordReader` has them. The first row of TSV and CSV names the columns if it holds the names of both;
-    otherwise the columns are called 1, 2 and so on, and it is a pair itself. Columns beyond the two are passed over.
+    or `jsonl` as `RecordReader` has them. The first row of TSV and CSV names the columns if it holds `source` and
+    `target`, or a name that the settings give; otherwise the columns are called 1, 2 and so on, and it is a pair
+    itself. Columns beyond the two are passed over.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "train.tsv"
@@ -120,7 +121,8 @@ class ParallelReader:
             header = True
         else:
             first = next(RecordReader([path], kind, s.encoding, s.errors, header=False).records(), None)
-            header = first is not None and set(named) <= set(first.fields.values())
+            held = set(first.fields.values()) if first is not None else set()
+            header = set(named) <= held or any(name in held for name in asked if name and not name.isdecimal())
         columns = (named[0], named[-1]) if header else (asked[0] or "1", asked[1] or "2")
         for record in RecordReader([path], kind, s.encoding, s.errors, header).records():
             yield record, columns

@@ -138,8 +138,9 @@ class TranslatingModel(SupervisedModel):
     def _candidate(self, tokens: list[str], found: Hypothesis, length: int) -> Candidate:
         side, weights = self.codec.target, found.weights
         read = tokens[: length - 1]
-        if weights is None:
-            return Candidate(side.decode(found.ids), found.score, None)
+        if weights is None:  # nothing was told, or there is no attention
+            aligned = Alignment(read, [], []) if self.settings.attention != "none" else None
+            return Candidate(side.decode(found.ids), found.score, aligned)
         weights = weights[:, : length - 1]
         if self.settings.reverse_source:
             weights = weights.flip(1)
