@@ -300,9 +300,9 @@ def test_without_sacrebleu_the_loss_chooses(tsv: Path, monkeypatch: pytest.Monke
 
 
 def test_chinese_is_measured_by_the_character(tmp_path: Path) -> None:
-    rows = [("I like cats.", "我喜欢猫。"), ("I like dogs.", "我喜欢狗。"), ("You eat fish.", "你吃鱼。")] * 30
+    rows = [("I like cats.", "我喜欢猫。"), ("You eat fish.", "你吃鱼。"), ("We drink tea.", "他们喝茶水。")] * 30
     path = write_tsv(tmp_path / "zh.tsv", rows)
-    model = fit(path, level="word", target_level="char", epochs=12, batch_size=4)
+    model = fit(path, level="word", target_level="char", epochs=14, batch_size=8)
     assert model.codec.target.vocabulary[:1] == ["</s>"] and "喜" in model.codec.target.vocabulary
     figures = model.evaluate(path)
     assert "tok:zh" in figures["bleu_signature"] and figures["bleu"] > 90

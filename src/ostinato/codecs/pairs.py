@@ -130,13 +130,13 @@ class PairCodec:
             return (opened(pair[number], settings.level) for pair in pairs())
 
         if target is source:
-            both = SideCodec(TextCodec.learn(_blocks(text for n in (0, 1) for text in side(n, source)), source))
+            both = SideCodec(TextCodec.learn(blocks_of(text for n in (0, 1) for text in side(n, source)), source))
             return cls(both, both)
         settings = (source, target or source)
         codecs = []
         for number, (name, each) in enumerate(zip(("source", "target"), settings, strict=True)):
             try:
-                codecs.append(TextCodec.learn(_blocks(side(number, each)), each))
+                codecs.append(TextCodec.learn(blocks_of(side(number, each)), each))
             except DataError as error:
                 raise DataError(f"the {name}s: {error}") from None
         return cls(*map(SideCodec, codecs))
@@ -172,7 +172,7 @@ def opened(text: str, level: str) -> str:
     return text if level == "char" or not text or _HAN.match(text) else " " + text
 
 
-def _blocks(texts: Iterator[str]) -> Iterator[str]:
+def blocks_of(texts: Iterator[str]) -> Iterator[str]:
     """Texts by the thousand, each on a line: how words are found is chosen by the first block."""
     while block := list(islice(texts, 1000)):
         yield "\n".join(block)

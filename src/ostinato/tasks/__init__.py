@@ -11,6 +11,7 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 TASKS = {
     "bert": "ostinato.tasks.bert:Bert",
+    "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
