@@ -21,7 +21,7 @@ from ostinato.tasks.language_model import LanguageModel
 WORDS = {
     "5": ["good", "nice", "warm", "clean"],
     "1": ["bad", "cold", "dirty", "loud"],
-    "很好": ["干净", "舒服", "喜欢"],
+    "很好": ["净", "舒", "喜"],
 }
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "num_layers": 1, "embedding_size": 16, "batch_size": 16, "learning_rate": 0.02, "dropout": 0.0,
