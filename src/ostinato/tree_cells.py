@@ -1,4 +1,4 @@
-"""Tree cells: the equations that make a node's state of its children's. `ostinato.trees` runs them over whole batches."""
+"""Tree cells: the equations that make a node's state of its children's; `ostinato.trees` runs them over batches."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ class NaryTreeLSTMCell(TreeCell):
 class ChildSumTreeLSTMCell(TreeCell):
     r"""A child-sum Tree-LSTM (Tai et al. 2015, eq. 2-8), for any number of children in no order.
 
-    h̃ = Σ_k h_k;  i = σ(W_i x + U_i h̃ + b_i), o and u = tanh(·) likewise;  f_k = σ(W_f x + U_f h_k + b_f) for each child;
+    h̃ = Σ_k h_k;  i = σ(W_i x + U_i h̃ + b_i), o and u = tanh(·) likewise;  f_k = σ(W_f x + U_f h_k + b_f);
     c = i ⊙ u + Σ_k f_k ⊙ c_k;  h = o ⊙ tanh(c).
 
     Args:

@@ -98,12 +98,12 @@ def forest(parents: Sequence[np.ndarray], heights: Sequence[np.ndarray], arity: 
         whose = owners[first_place:last_child] - before if arity is None and at else None
         levels.append(Level(before, last, first_place, last_child, whose))
         before = last
-    tensors = (torch.from_numpy(each) for each in (order, places, places[order], roots))
-    return Forest(*tensors, leaves, int(child_ends[-1]) + len(roots), tuple(levels))
+    a, b, c, d = (torch.from_numpy(each) for each in (order, places, places[order], roots))
+    return Forest(a, b, c, d, leaves, int(child_ends[-1]) + len(roots), tuple(levels))
 
 
 class Recursive(nn.Module):
-    """A tree cell over time's counterpart, height: all nodes of one height of all trees in one product.
+    """A tree cell over trees, from the leaves to the roots: all nodes of one height of all trees in one product.
 
     Args:
         cell: the equations.
@@ -185,14 +185,14 @@ class _Upwards(torch.autograd.Function):
                     part.index_copy_(0, at, each.detach())
                 if differentiable:
                     kept.append((first, children, operands, products, new))
-        ctx.cell, ctx.shape, ctx.kept = cell, shape, kept
+        ctx.shape, ctx.kept = shape, kept
         ctx.save_for_backward(x, rest, *weights)
         return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        cell, shape = ctx.cell, ctx.shape
+        shape: Forest = ctx.shape
         x, rest, *weights = ctx.saved_tensors
         d_x, d_rest = torch.zeros_like(x), torch.zeros_like(rest)
         d_states = [each.clone(memory_format=torch.contiguous_format) for each in gradients]
