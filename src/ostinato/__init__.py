@@ -45,7 +45,16 @@ if TYPE_CHECKING:
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.similarity import Similarity as Similarity
+    from ostinato.tasks.tree_classifier import TreeClassifier as TreeClassifier
     from ostinato.topologies import SeqToSeq as SeqToSeq
+    from ostinato.topologies import TreeToVec as TreeToVec
+    from ostinato.tree_cells import ChildSumTreeLSTMCell as ChildSumTreeLSTMCell
+    from ostinato.tree_cells import NaryTreeLSTMCell as NaryTreeLSTMCell
+    from ostinato.tree_cells import RecursiveCell as RecursiveCell
+    from ostinato.tree_cells import RNTNCell as RNTNCell
+    from ostinato.tree_cells import TreeCell as TreeCell
+    from ostinato.trees import Recursive as Recursive
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
 _PUBLIC = {
@@ -78,7 +87,13 @@ _PUBLIC = {
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",
-    "SeqToSeq": "ostinato.topologies",
+    "Recursive": "ostinato.trees",
+    "Similarity": "ostinato.tasks.similarity",
+    "TreeClassifier": "ostinato.tasks.tree_classifier",
+    **dict.fromkeys(("SeqToSeq", "TreeToVec"), "ostinato.topologies"),
+    **dict.fromkeys(
+        ("ChildSumTreeLSTMCell", "NaryTreeLSTMCell", "RecursiveCell", "RNTNCell", "TreeCell"), "ostinato.tree_cells"
+    ),
 }
 
 _MODULES = ("features",)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ostinato.networks import Deep
+from ostinato.trees import Forest, Recursive
 
 
 class SeqToSeq(nn.Module):
@@ -106,6 +107,54 @@ class SeqToVec(nn.Module):
         """Ids [time, batch] → a vector for each sequence, [batch, features], and the state after."""
         outputs, state = self.network(self.input_dropout(self.embedding(ids)), state, lengths)
         return self.output_dropout(self.pooling(outputs, state, lengths)), state
+
+
+class TreeToVec(nn.Module):
+    """A vector a node: ids → embedding → recursive network, with dropout on the way in and out; then a head.
+
+    Args:
+        embedding: of the ids; any module that makes features, [nodes, feature], of what it is given.
+        network: over trees.
+        head: what a vector means.
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on the vectors.
+
+    >>> import numpy as np, torch
+    >>> from ostinato.heads import Softmax
+    >>> from ostinato.tree_cells import NaryTreeLSTMCell
+    >>> from ostinato.trees import forest
+    >>> shape = forest([np.array([2, 2, -1])], [np.array([0, 0, 1])], arity=2)
+    >>> model = TreeToVec(nn.Embedding(10, 3), Recursive(NaryTreeLSTMCell(3, 5)), Softmax(5, 2))
+    >>> model(torch.tensor([4, 7]), shape).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        network: Recursive,
+        head: nn.Module,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.network, self.head = embedding, network, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+
+    def forward(self, ids: Tensor, shape: Forest) -> Tensor:
+        """Ids of the leaves, or of all nodes with -1 where there is no word → vectors of the nodes as given.
+
+        Args:
+            ids: int64 [leaves or nodes], in the order of levels.
+            shape: of the trees.
+
+        Returns:
+            [nodes, hidden]; `shape.roots` says which are the trees' own.
+        """
+        embedded = self.input_dropout(self.embedding(ids.clamp(min=0)))
+        if len(ids) > shape.leaves:
+            embedded = embedded.masked_fill((ids < 0).unsqueeze(1), 0)
+        return self.output_dropout(self.network(embedded, shape).hidden)
 
 
 def count_parameters(module: nn.Module) -> int:

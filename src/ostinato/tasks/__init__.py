@@ -13,6 +13,8 @@ TASKS = {
     "bert": "ostinato.tasks.bert:Bert",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
+    "similarity": "ostinato.tasks.similarity:Similarity",
+    "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
 }
 """Where the class of each task is."""
