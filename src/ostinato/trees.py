@@ -147,9 +147,8 @@ class Recursive(nn.Module):
 class _Upwards(torch.autograd.Function):
     """The levels from the leaves to the roots; backwards from the roots to the leaves.
 
-    The point-wise part of a level is differentiated by autograd, as a graph of its own; products are not part of it:
-    backwards, only what the children get is multiplied level by level, and each weight's gradient is one product over
-    all levels.
+    A level is differentiated by autograd, as a graph of its own, but for the weights: the gradient of each is one
+    product over all levels.
     """
 
     @staticmethod
@@ -171,20 +170,16 @@ class _Upwards(torch.autograd.Function):
                         parts = (part.unflatten(0, (-1, cell.arity)) for part in parts)
                     children = cell.State(*(part.detach().requires_grad_(differentiable) for part in parts))
                     operands = cell.operands(children, level)
-                products = (
-                    tuple(
-                        (each.detach() @ weight.detach().t()).to(x.dtype).requires_grad_(differentiable)
-                        for each, weight in zip(operands, weights, strict=True)
-                    )
-                    if operands
-                    else ()
+                products = tuple(
+                    each @ weight.detach().t() for each, weight in zip(operands, weights[: len(operands)], strict=True)
                 )
+                products = tuple(each.to(x.dtype) for each in products)  # autocast makes them lower
                 new = cell.update(first, products, children, level)
                 at = shape.ordered_places[level.first : level.last]
                 for part, each in zip(states, new, strict=True):
                     part.index_copy_(0, at, each.detach())
                 if differentiable:
-                    kept.append((first, children, operands, products, new))
+                    kept.append((first, children, [each.detach() for each in operands], products, new))
         ctx.shape, ctx.kept = shape, kept
         ctx.save_for_backward(x, rest, *weights)
         return states
@@ -210,16 +205,10 @@ class _Upwards(torch.autograd.Function):
                 continue
             d_products, d_children = found[: len(products)], found[len(products) :]
             for factor, operand, each in zip(factors, operands, d_products, strict=True):
-                factor.append((each, operand.detach()))
-            d_operands = [each @ weight for each, weight in zip(d_products, weights, strict=True)]
-            by_products = torch.autograd.grad(
-                operands, list(children), d_operands, retain_graph=True, allow_unused=True
-            )
-            for d_state, *parts in zip(d_states, d_children, by_products, strict=True):
-                under = d_state[level.first_child : level.last_child]
-                for part in parts:
-                    if part is not None:
-                        under += part.reshape(under.shape)
+                factor.append((each, operand))
+            for d_state, part in zip(d_states, d_children, strict=True):
+                if part is not None:
+                    d_state[level.first_child : level.last_child] += part.flatten(0, -2)
         d_weights = [
             torch.cat([each for each, _ in factor]).t() @ torch.cat([operand for _, operand in factor])
             if factor
