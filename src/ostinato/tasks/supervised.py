@@ -153,6 +153,7 @@ class SupervisedModel(FittedModel):
         examples: Iterable[Any],
         use: Callable[[Any], Iterable[Any]],
         encode: Callable[[Any], Row] | None = None,
+        collate: Callable[[Sequence[Row]], Any] | None = None,
     ) -> Iterator[Any]:
         """What `use` makes of batches, a result for every example, in their order; some thousand are held at once.
 
@@ -160,6 +161,7 @@ class SupervisedModel(FittedModel):
             examples: as they come.
             use: a batch on the network's device → results, in its order.
             encode: an example → its row; `self.encode` if None, which passes over what has no label.
+            collate: rows → a batch; `self.batch` if None.
         """
         for block in in_batches(examples):
             rows = [(encode or self.encode)(example) for example in block]
@@ -168,7 +170,7 @@ class SupervisedModel(FittedModel):
             for first in range(0, len(rows), self.settings.batch_size):
                 at = order[first : first + self.settings.batch_size].tolist()
                 with torch.inference_mode():
-                    results = use(self.on_device(self.batch([rows[row] for row in at])))
+                    results = use(self.on_device((collate or self.batch)([rows[row] for row in at])))
                 for row, result in zip(at, results, strict=True):
                     found[row] = result
             yield from found
