@@ -24,6 +24,7 @@ from ostinato.tasks.embeddings import EmbeddingSettings
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.pair_codec import NO_LABEL, Pair, PairCodec, PairTextSettings
 from ostinato.tasks.pair_examples import PairReader, PairReadingSettings
+from ostinato.tasks.ranking import Found, most_similar
 from ostinato.tasks.recurrent_settings import RecurrentSettings, recurrent_network
 from ostinato.tasks.supervised import SupervisedModel, Unusable
 from ostinato.topologies import SeqToVec, TwoSeqToVec
@@ -249,6 +250,10 @@ class Similarity(SupervisedModel):
             return list(found.masked_fill((lengths == 0).unsqueeze(1), 0).float().cpu().numpy())
 
         return self.in_order(texts, encoded, self.codec.text_row, self._texts)
+
+    def similar(self, query: str, texts: Iterable[str], top: int = 10) -> list[Found]:
+        """The texts that are most like a query, the best first; see `ostinato.tasks.ranking`."""
+        return most_similar(self, query, texts, top)
 
     @torch.no_grad()
     def compare(self, vector: np.ndarray, vectors: np.ndarray) -> np.ndarray:
