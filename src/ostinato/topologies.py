@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ostinato.networks import Deep
 from ostinato.recurrent import Recurrent
+from ostinato.trees import Forest, Recursive
 
 CONDITIONS = ("state", "inputs", "both")
 """What a vector conditions of a `VecToSeq`."""
@@ -218,6 +219,89 @@ class VecToSeq(nn.Module):
         hidden, state = self(ids.unsqueeze(0), state)
         head: Any = self.head
         return head.log_probabilities(hidden[0]), state
+
+
+class TwoSeqToVec(nn.Module):
+    """Two sequences by one encoder, and a head of both vectors: a Siamese network (Bromley et al. 1993).
+
+    Args:
+        encoder: of either sequence.
+        head: of two vectors (see `ostinato.pair_heads`).
+
+    >>> import torch
+    >>> from ostinato.cells import LSTMCell
+    >>> from ostinato.networks import Recurrent
+    >>> from ostinato.pair_heads import CosineHead
+    >>> from ostinato.pooling import MaxPooling
+    >>> encoder = SeqToVec(nn.Embedding(10, 3), Deep([Recurrent(LSTMCell(3, 5))]), MaxPooling(), nn.Identity())
+    >>> ids = torch.tensor([[1, 2, 1, 4], [3, 0, 3, 0]])  # two pairs: 0 and 1 with 2 and 3
+    >>> a, b = TwoSeqToVec(encoder, CosineHead())(ids, torch.tensor([2, 1, 2, 1]))
+    >>> a.shape, bool((a[0] == b[0]).all())
+    (torch.Size([2, 5]), True)
+    """
+
+    def __init__(self, encoder: SeqToVec, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    @property
+    def embedding(self) -> Any:
+        """The encoder's."""
+        return self.encoder.embedding
+
+    def forward(self, ids: Any, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids [time, 2·pairs], all first sequences before all second ones → their vectors, [pairs, features] each."""
+        vectors, _ = self.encoder(ids, None, lengths)
+        first, second = vectors.chunk(2)
+        return first, second
+
+
+class TreeToVec(nn.Module):
+    """A vector a node: ids → embedding → recursive network, with dropout on the way in and out; then a head.
+
+    Args:
+        embedding: of the ids; any module that makes features, [nodes, feature], of what it is given.
+        network: over trees.
+        head: what a vector means.
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on the vectors.
+
+    >>> import numpy as np, torch
+    >>> from ostinato.heads import Softmax
+    >>> from ostinato.tree_cells import NaryTreeLSTMCell
+    >>> from ostinato.trees import forest
+    >>> shape = forest([np.array([2, 2, -1])], [np.array([0, 0, 1])], arity=2)
+    >>> model = TreeToVec(nn.Embedding(10, 3), Recursive(NaryTreeLSTMCell(3, 5)), Softmax(5, 2))
+    >>> model(torch.tensor([4, 7]), shape).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        network: Recursive,
+        head: nn.Module,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.network, self.head = embedding, network, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+
+    def forward(self, ids: Tensor, shape: Forest) -> Tensor:
+        """Ids of the leaves, or of all nodes with -1 where there is no word → vectors of the nodes as given.
+
+        Args:
+            ids: int64 [leaves or nodes], in the order of levels.
+            shape: of the trees.
+
+        Returns:
+            [nodes, hidden]; `shape.roots` says which are the trees' own.
+        """
+        embedded = self.input_dropout(self.embedding(ids.clamp(min=0)))
+        if len(ids) > shape.leaves:
+            embedded = embedded.masked_fill((ids < 0).unsqueeze(1), 0)
+        return self.output_dropout(self.network(embedded, shape).hidden)
 
 
 def _projection(size: int, embedding: nn.Module, head: nn.Module) -> nn.Module:

@@ -14,6 +14,8 @@ TASKS = {
     "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
+    "similarity": "ostinato.tasks.similarity:Similarity",
+    "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
     "tagger": "ostinato.tasks.tagger:Tagger",
     "translator": "ostinato.tasks.translator:Translator",

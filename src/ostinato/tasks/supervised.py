@@ -157,21 +157,29 @@ class SupervisedModel(FittedModel):
         """A batch where the network is."""
         return to_device(batch, next(self.network.parameters()).device)
 
-    def in_order(self, examples: Iterable[Any], use: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    def in_order(
+        self,
+        examples: Iterable[Any],
+        use: Callable[[Any], Iterable[Any]],
+        encode: Callable[[Any], Row] | None = None,
+        collate: Callable[[Sequence[Row]], Any] | None = None,
+    ) -> Iterator[Any]:
         """What `use` makes of batches, a result for every example, in their order; some thousand are held at once.
 
         Args:
             examples: as they come.
             use: a batch on the network's device → results, in its order.
+            encode: an example → its row; `self.encode` if None, which passes over what has no label.
+            collate: rows → a batch; `self.batch` if None.
         """
         for block in in_batches(examples):
-            rows = [self.encode(example) for example in block]
+            rows = [(encode or self.encode)(example) for example in block]
             order = np.argsort([len(row[self.length_column]) for row in rows], kind="stable")
             found: list[Any] = [None] * len(rows)
             for first in range(0, len(rows), self.settings.batch_size):
                 at = order[first : first + self.settings.batch_size].tolist()
                 with torch.inference_mode():
-                    results = use(self.on_device(self.batch([rows[row] for row in at])))
+                    results = use(self.on_device((collate or self.batch)([rows[row] for row in at])))
                 for row, result in zip(at, results, strict=True):
                     found[row] = result
             yield from found
