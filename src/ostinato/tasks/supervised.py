@@ -50,11 +50,11 @@ class SupervisedModel(FittedModel):
     on batches (`measure`).
     """
 
-    columns: ClassVar[dict[str, str]]
+    columns: dict[str, str]
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
-    criterion: ClassVar[str]
+    criterion: str
     """The figure of `measure` that chooses the best epoch: the more the better, but for `loss`."""
 
     @abstractmethod
@@ -72,6 +72,16 @@ class SupervisedModel(FittedModel):
         Raises:
             Unusable: if it is to be passed over, and counted.
         """
+
+    def encode_all(self, examples: Sequence[Any]) -> list[Row | Unusable]:
+        """The rows of some thousand examples, or why one has none; for what is faster together than one by one."""
+        found: list[Row | Unusable] = []
+        for example in examples:
+            try:
+                found.append(self.encode(example))
+            except Unusable as reason:
+                found.append(reason)
+        return found
 
     @abstractmethod
     def batch(self, rows: Sequence[Row]) -> Any:
@@ -113,11 +123,12 @@ class SupervisedModel(FittedModel):
         skipped: Counter[str] = Counter()
 
         def rows() -> Iterator[Row]:
-            for example in examples:
-                try:
-                    yield self.encode(example)
-                except Unusable as reason:
-                    skipped[str(reason)] += 1
+            for block in in_batches(examples):
+                for row in self.encode_all(block):
+                    if isinstance(row, Unusable):
+                        skipped[str(row)] += 1
+                    else:
+                        yield row
 
         table = Table.write(folder, name, rows(), self.columns)
         for reason, count in skipped.most_common(5):
@@ -156,7 +167,9 @@ class SupervisedModel(FittedModel):
             use: a batch on the network's device → results, in its order.
         """
         for block in in_batches(examples):
-            rows = [self.encode(example) for example in block]
+            rows: list[Any] = self.encode_all(block)
+            if wrong := [row for row in rows if isinstance(row, Unusable)]:
+                raise wrong[0]
             order = np.argsort([len(row[self.length_column]) for row in rows], kind="stable")
             found: list[Any] = [None] * len(rows)
             for first in range(0, len(rows), self.settings.batch_size):
@@ -234,8 +247,8 @@ class FromExamples:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The same tuples with their tensors on a device."""
-    if isinstance(batch, Tensor):
+    """The same tuples with their tensors, and what else has a `to`, on a device."""
+    if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, tuple):
         parts = [to_device(part, device) for part in batch]
