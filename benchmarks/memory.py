@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def write_corpus(path: Path, size_bytes: int) -> None:
-    from ostinato.cli.demo import built_in_corpus
+    from ostinato.cli.demo_language_model import built_in_corpus
 
     text = built_in_corpus().encode()
     with path.open("wb") as file:

@@ -17,7 +17,7 @@ COMMANDS = {
     "search": ("ostinato.cli.search", "Find documents in an index."),
     "generate": ("ostinato.cli.generate", "Let a model write."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
-    "predict": ("ostinato.cli.predict", "Name the labels of texts."),
+    "predict": ("ostinato.cli.predict", "What a model says of each example of files."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
@@ -52,6 +52,8 @@ class LazyGroup(TyperGroup):
         if name in self._lazy:
             where, _, attribute = self._lazy[name][0].partition(":")
             module = import_module(where)
+            if hasattr(module, "command_for"):  # its options depend on what it is called with
+                return name, module.command_for(rest), rest
             app = getattr(module, attribute or ("GROUP" if hasattr(module, "GROUP") else "app"))
             command = app if isinstance(app, TyperGroup) else get_command(app)
         return name, command, rest

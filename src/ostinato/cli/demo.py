@@ -1,72 +1,46 @@
-"""`ostinato demo`: the main job on a corpus that every Python has."""
+"""`ostinato demo TASK`: a model of each task, trained in a minute or two on data that every Python has."""
 
 from __future__ import annotations
 
-import tempfile
+from importlib import import_module
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Annotated
 
 import typer
 
 from ostinato.bundle import read_manifest
-from ostinato.errors import BundleError
-from ostinato.tasks.language_model import LanguageModel
-from ostinato.tasks.ngram import NGramLanguageModel
+from ostinato.errors import BundleError, SettingsError, nearest
 
-NAME = "python-reference.txt"
+DEMOS = {
+    "language-model": "ostinato.cli.demo_language_model",
+}
+"""task → the module with its `demo(output, minutes, quiet)`."""
+
 app = typer.Typer(add_completion=False)
-
-
-def built_in_corpus() -> str:
-    """The chapters of the Python language reference that `help()` shows, by their names: some 460,000 characters.
-
-    >>> len(built_in_corpus()) > 300_000
-    True
-    """
-    return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
 
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model.")] = Path("models/demo"),
-    minutes: Annotated[float, typer.Option(min=0.05, help="Train at most so long.")] = 2.5,
+    task: Annotated[str, typer.Argument(help=f"One of {', '.join(DEMOS)}.")] = "language-model",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=r"Folder of the model. \[default: models/demo, or models/demo-TASK]"),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.05, help=r"Train at most so long. \[default: as long as it takes]")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
-    """Train a character model on the Python language reference, compare it with n-grams, and let it write."""
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / NAME
-        corpus.write_text(built_in_corpus(), encoding="utf-8")
-        model = LanguageModel(
-            cell="lstm", hidden_size=192, num_layers=2, dropout=0.1, epochs=8, batch_size=16, bptt_steps=64,
-            learning_rate=0.005, max_minutes=minutes, seed=1,
-        )  # fmt: skip
-        model.fit(corpus, output=output, overwrite=_is_demo(output))
-        _compare(model, corpus)
-    for temperature in (0.3, 0.7, 1.0):
-        print(f"\n--- temperature {temperature} ---")
-        print(model.generate("The ", tokens=240, temperature=temperature, seed=3))
-    print(
-        f"\nThe model is in {output}. What next:\n"
-        f"  ostinato generate {output} --prompt 'If a class ' --tokens 400 --temperature 0.6\n"
-        f"  ostinato info {output}\n"
-        f"  ostinato fit language-model --resume {output} --epochs 12 --max-minutes 10\n"
-        "  ostinato fit language-model YOUR.txt -o models/mine"
-    )
+    """Train a small model on data that every Python has, and show what it can do; no download."""
+    if task not in DEMOS:
+        raise SettingsError(f"demo {task!r}: one of {', '.join(DEMOS)}{nearest(task, DEMOS)}")
+    folder = output or Path("models") / ("demo" if task == "language-model" else f"demo-{task}")
+    import_module(DEMOS[task]).demo(folder, minutes, quiet)
 
 
-def _is_demo(output: Path) -> bool:
-    """Whether what stands there is an earlier demo, which may be replaced."""
+def is_demo(output: Path, name: str) -> bool:
+    """Whether what stands at `output` was trained on the demo's file of that name, so that it may be replaced."""
     try:
-        return read_manifest(output).get("data", {}).get("train", {}).get("files") == [NAME]
+        return read_manifest(output).get("data", {}).get("train", {}).get("files") == [name]
     except BundleError:
         return False
-
-
-def _compare(model: LanguageModel, corpus: Path) -> None:
-    """The validation figure beside that of models that only count."""
-    print("\nvalidation, the last tenth of the text      nats/char  bits/char")
-    rows = {}
-    for name, order in (("unigram", 1), ("trigram", 3), ("5-gram", 5)):
-        rows[name] = NGramLanguageModel(order=order).fit(corpus, progress=False).metrics
-    for name, metrics in (rows | {"this model": model.metrics}).items():
-        print(f"  {name:<40}  {metrics['validation_loss']:9.3f}  {metrics['validation_bits_per_character']:9.3f}")

@@ -29,7 +29,7 @@ def fit_app(
     app = typer.Typer(add_completion=False)
 
     @app.command(help=description)
-    @with_settings(model.Settings, panels, other)
+    @with_settings(model.Settings, panels, other, names={"sources": sources, "held_out": held_out})
     def fit(
         corpus: Annotated[list[str] | None, typer.Argument(help=sources)] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the model.")] = None,

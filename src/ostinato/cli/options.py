@@ -61,12 +61,24 @@ def setting_parameters(
 
 
 def with_settings(
-    kind: type[Settings], panels: Panels | None = None, other: str = "Options", leave_out: Collection[str] = ()
+    kind: type[Settings],
+    panels: Panels | None = None,
+    other: str = "Options",
+    leave_out: Collection[str] = (),
+    names: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Give a function, instead of `**options`, a parameter for each setting but those left out."""
+    """Give a function, instead of `**options`, a parameter for each setting but those left out.
+
+    Args:
+        kind: the settings.
+        panels: groups of them that get a heading of their own in the help.
+        other: the heading of the rest.
+        leave_out: settings that get no option.
+        names: what the function's annotations name, besides what its module knows.
+    """
 
     def decorate(function: Any) -> Any:
-        signature = inspect.signature(function, eval_str=True)
+        signature = inspect.signature(function, eval_str=True, locals=names)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
         made = setting_parameters(kind, panels or {}, other, leave_out)

@@ -1,49 +1,106 @@
-"""`ostinato predict MODEL FILE`: name the labels of texts."""
+"""`ostinato predict MODEL FILE`: what a model says of each example; the model's task says which options there are."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from itertools import tee
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
-from ostinato.tasks import load_for
+from ostinato.bundle import MANIFEST, read_manifest
+from ostinato.cli.options import given, with_settings
+from ostinato.cli.progress import count_lines, counted
+from ostinato.errors import SettingsError
+from ostinato.files import writing
+from ostinato.settings import Settings
+from ostinato.tasks import load, task_class
 from ostinato.tasks.corpus import resolve
-from ostinato.tasks.examples import ExampleReader, ExampleSettings
-
-app = typer.Typer(add_completion=False)
+from ostinato.tasks.model import Predicted
 
 
-@app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="Folder of the model.")],
-    files: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
-    top: Annotated[int, typer.Option(min=1, help="How many labels, the best first.")] = 1,
-    column: Annotated[
-        str | None, typer.Option(help=r"Of a table: where the text stands. \[default: text, or the only one]")
-    ] = None,
-    format: Annotated[  # noqa: A002 - so it is called
-        str, typer.Option(help="text (a line a document), csv, tsv, jsonl, fasttext, or auto: by the file's name.")
-    ] = "auto",
-    header: Annotated[
-        bool, typer.Option("--header/--no-header", help="Whether the first row of a table names its columns.")
-    ] = True,
-    encoding: Annotated[str, typer.Option(help="Of the files, by Python's name.")] = "utf-8",
-    errors: Annotated[str, typer.Option(help="At bytes that are not text: strict, replace or ignore.")] = "strict",
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a text, with the text.")] = False,
-) -> None:
-    """Print for each text a line with its label and the label's score, tab-separated; or those of the best labels."""
-    loaded = load_for("predict", model, device)
-    settings = {"text_column": column, "format": format, "header": header, "encoding": encoding, "errors": errors}
-    with TemporaryDirectory() as folder:
-        reader = ExampleReader(resolve(files, Path(folder)), ExampleSettings.checked(settings))
-        texts, again = tee(reader.texts())
-        for text, found in zip(again, loaded.predict(texts, top), strict=False):
-            if as_json:
-                print(json.dumps({"text": text, "labels": found.labels, "scores": found.scores}, ensure_ascii=False))
-            else:
-                print("\t".join(f"{label}\t{score:.4f}" for label, score in zip(*found, strict=True)))
+def command_for(arguments: Sequence[str]) -> TyperCommand:
+    """The command for the model that is named among the arguments.
+
+    Raises:
+        BundleError: if what is named is no model.
+        SettingsError: if models of its task do not predict.
+    """
+    named = next((each for each in arguments if (Path(each) / MANIFEST).is_file()), None)
+    if named is None:
+        named = next((each for each in arguments if not each.startswith("-")), None)
+    if named is None:
+        return _command(Settings, "Options of the task: ostinato predict MODEL --help")
+    kind = task_class(read_manifest(Path(named))["task"])
+    if not hasattr(kind, "PredictSettings"):
+        raise SettingsError(f"{named}: a {kind.task} cannot predict; see ostinato info {named}")
+    return _command(kind.PredictSettings, f"Options of a {kind.task}")
+
+
+def _command(kind: type[Settings], panel: str) -> TyperCommand:
+    app = typer.Typer(add_completion=False)
+
+    @app.command(name="predict")
+    @with_settings(kind, other=panel)
+    def predict(
+        model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+        files: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
+        output: Annotated[
+            Path | None, typer.Option("--output", "-o", help="Write there; .jsonl, .csv and .tsv hold all fields.")
+        ] = None,
+        device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each example.")] = False,
+        **options: Any,
+    ) -> None:
+        """Print what a model says of each example of files; its task's options: `ostinato predict MODEL --help`."""
+        chosen = kind.checked(given(options, kind))
+        loaded = load(model, device)
+        with TemporaryDirectory() as folder:
+            found = resolve(files, Path(folder))
+            predicted: Iterable[Predicted] = loaded.predictions(found, chosen)
+            if output is None:
+                for each in predicted:
+                    print(json.dumps(each.row, ensure_ascii=False) if as_json else each.text)
+                return
+            shown = counted(predicted, count_lines(found), f"{output.name}", quiet)
+            with writing(output) as file:
+                for line in _lines(shown, "jsonl" if as_json else output.suffix.removeprefix(".")):
+                    file.write(line.encode())
+
+    command = get_command(app)
+    assert isinstance(command, TyperCommand)  # noqa: S101
+    return command
+
+
+def _lines(predicted: Iterator[Predicted], form: str) -> Iterator[str]:
+    """The lines of an output file."""
+    if form in ("jsonl", "json", "ndjson"):
+        return (json.dumps(each.row, ensure_ascii=False) + "\n" for each in predicted)
+    if form in ("csv", "tsv"):
+        return _table(predicted, "," if form == "csv" else "\t")
+    return (each.text + "\n" for each in predicted)
+
+
+def _table(predicted: Iterator[Predicted], delimiter: str) -> Iterator[str]:
+    """Rows with the columns of the first; what is no text or number is JSON."""
+    line = io.StringIO()
+    writer: Any = None
+    for each in predicted:
+        if writer is None:
+            writer = csv.DictWriter(line, list(each.row), delimiter=delimiter, lineterminator="\n")
+            writer.writeheader()
+        writer.writerow({name: _cell(value) for name, value in each.row.items()})
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -5,17 +5,20 @@ from __future__ import annotations
 import tempfile
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from ostinato.errors import DataError, SettingsError
+from ostinato.records import RecordFormat
+from ostinato.settings import Settings
 from ostinato.tasks.corpus import Sources, resolve
 from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
-from ostinato.tasks.model import Model
+from ostinato.tasks.model import Model, Predicted
 
 
 class Prediction(NamedTuple):
@@ -25,10 +28,24 @@ class Prediction(NamedTuple):
     scores: list[float]
 
 
+class PredictSettings(Settings):
+    """How texts are read, and what is said of them."""
+
+    top: int = Field(1, ge=1, description="how many labels, the best first")
+    column: str | None = Field(None, description="of a table: where the text stands [default: text, or the only one]")
+    format: RecordFormat = Field(
+        "auto", description="text (a line a document), csv, tsv, jsonl, fasttext, or auto: by the file's name"
+    )
+    header: bool = Field(True, description="the first row of a table names its columns")
+    encoding: str = Field("utf-8", description="of the files, by Python's name")
+    errors: str = Field("strict", description="at bytes that are not text: strict, replace or ignore")
+
+
 class ClassifyingModel(Model):
     """A model that scores the labels of a text; its settings hold `ExampleSettings`, its codec `labels`, `several`."""
 
     pipeline_tag = "text-classification"
+    PredictSettings = PredictSettings
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -60,6 +77,16 @@ class ClassifyingModel(Model):
         if not 1 <= top <= len(self.labels):
             raise SettingsError(f"top = {top}: from 1 to {len(self.labels)}, the number of labels")
         return (prediction for block in self.scores(texts) for prediction in self._ranked(block, top))
+
+    def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
+        """The best labels of each text of files; see `ostinato predict`."""
+        settings = options.plain()
+        top, column = settings.pop("top"), settings.pop("column")
+        reader = ExampleReader(files, ExampleSettings(text_column=column, **settings))
+        texts, again = tee(reader.texts())
+        for text, found in zip(again, self.predict(texts, top), strict=False):
+            said = "\t".join(f"{label}\t{score:.4f}" for label, score in zip(*found, strict=True))
+            yield Predicted({"text": text, "labels": found.labels, "scores": found.scores}, said)
 
     def _ranked(self, scores: np.ndarray, top: int) -> Iterator[Prediction]:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :top]

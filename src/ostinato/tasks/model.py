@@ -6,7 +6,7 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -21,6 +21,15 @@ from ostinato.settings import Settings
 from ostinato.tasks.card import model_card
 from ostinato.topologies import count_parameters
 from ostinato.training.history import read_history
+
+
+class Predicted(NamedTuple):
+    """What a model says of an example."""
+
+    row: dict[str, Any]
+    """All of it, by name; values are what JSON has."""
+    text: str
+    """The same for people, a line or several."""
 
 
 class Model(ABC):
