@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
+    from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
@@ -75,6 +76,7 @@ _PUBLIC = {
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
+    "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",

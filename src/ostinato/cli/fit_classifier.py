@@ -44,5 +44,7 @@ def classifier(
         raise SettingsError(f"model = {model!r}: one of {', '.join(MODELS)}{nearest(model, MODELS)}")
     settings = given(stop_words_of(options), LinearClassifierSettings, config)
     progress = False if quiet else None
-    fitted = MODELS[model](**settings).fit(corpus, validation or None, output, overwrite, progress)
+    fitted = MODELS[model](**settings).fit(
+        corpus, validation=validation or None, output=output, overwrite=overwrite, progress=progress
+    )
     emit(fitted.metrics | {"model": str(output)}, as_json)

@@ -28,6 +28,7 @@ class Labels:
         kind: one label a text (`single`), any number (`multi`), one in an order (`ordinal`), or a `number`.
         names: of the labels, in the order of a head's probabilities; of a number none.
         counts: texts of each in training.
+        texts: of training.
         mean: of the numbers in training.
         deviation: theirs.
         python: what labels are in Python: str, int, float or bool.
@@ -36,6 +37,7 @@ class Labels:
     kind: str
     names: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
+    texts: int = 0
     mean: float = 0.0
     deviation: float = 1.0
     python: str = "str"
@@ -77,11 +79,11 @@ class Labels:
             )
         if kind == "number":
             mean = total / texts
-            return cls(kind, mean=mean, deviation=max(squares / texts - mean * mean, 1e-12) ** 0.5, python="float")
+            return cls(kind, texts=texts, mean=mean, deviation=max(squares / texts - mean * mean, 1e-12) ** 0.5, python="float")
         if kind != "multi" and most > 1:
             raise DataError(f"kind = {kind}, but a text has {most} labels: with several it is multi")
         names = tuple(sorted(counts)) if kind != "ordinal" else _ordered(counts, order)
-        return cls(kind, names, tuple(counts[name] for name in names), python=python)
+        return cls(kind, names, tuple(counts[name] for name in names), texts, python=python)
 
 
 def as_number(labels: Sequence[str]) -> float:
@@ -142,6 +144,11 @@ class LabelledText:
     def several(self) -> bool:
         """Whether a text may have more than one."""
         return self.labels_of.kind == "multi"
+
+    @property
+    def python(self) -> str:
+        """What labels are in Python."""
+        return self.labels_of.python
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 TASKS = {
     "bert": "ostinato.tasks.bert:Bert",
+    "classifier": "ostinato.tasks.classifier:Classifier",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",

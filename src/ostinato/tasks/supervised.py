@@ -29,6 +29,10 @@ Row = Mapping[str, Any]
 """An example as numbers: an array, or a list, for each column."""
 
 
+LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error"})
+"""Of figures that choose the best epoch."""
+
+
 class Unusable(DataError):
     """An example from which nothing can be learned or measured, such as one whose label is not known."""
 
@@ -55,7 +59,7 @@ class SupervisedModel(FittedModel):
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
     criterion: str
-    """The figure of `measure` that chooses the best epoch: the more the better, but for `loss`."""
+    """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
 
     @abstractmethod
     def reader(self, files: Sequence[Path], **changes: Any) -> Reader:
@@ -235,7 +239,8 @@ class FromExamples:
         """The figures of the field on the validation examples."""
         found = self.model.measure(self.validation)
         loss, name = found.pop("loss"), self.model.criterion
-        return Evaluation(loss, loss if name == "loss" else -found[name], found)
+        figure = loss if name == "loss" else found[name]
+        return Evaluation(loss, figure if name in LESS_IS_BETTER else -figure, found)
 
     def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
         """A mean loss alone says nothing more."""
