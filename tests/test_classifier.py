@@ -331,16 +331,17 @@ def test_the_commands(cooking, tmp_path, call):
     assert "linear-classifier" in told and "cooking.txt" in told and "validation precision at 1" in told
     (tmp_path / "new.csv").write_text("id,text\n1,green leaves\n2,\n3,trout\n")
     lines = [
-        line.split("\t") for line in call("predict", folder, tmp_path / "new.csv", "--column", "text").splitlines()
+        line.split("\t") for line in call("predict", folder, tmp_path / "new.csv", "--text", "text").splitlines()
     ]
     assert [line[0] for line in lines][::2] == ["tea", "fish"] and all(math.isfinite(float(line[1])) for line in lines)
     rows = [
         json.loads(line) for line in call("predict", folder, tmp_path / "new.csv", "--top", 2, "--json").splitlines()
     ]
     assert [row["text"] for row in rows] == ["green leaves", "", "trout"] and len(rows[0]["labels"]) == 2
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert call("predict", folder, cooking).count("\n") == 60  # labels of the file are not read
     for verb in ("generate", "score"):
         with pytest.raises(SettingsError, match=f"a linear-classifier cannot {verb}; what it can: evaluate, predict"):
             call(verb, folder, *([cooking] if verb == "score" else []))
-    with pytest.raises(OstinatoError, match=r"model = 'liner': one of linear \(did you mean linear\?\)"):
+    with pytest.raises(OstinatoError, match=r"model = 'liner': one of recurrent, .*linear \(did you mean linear\?\)"):
         call("fit", "classifier", cooking, "-o", tmp_path / "x", "--model", "liner")

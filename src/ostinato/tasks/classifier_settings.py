@@ -15,6 +15,7 @@ from ostinato.tasks.recurrent_settings import RecurrentSettings
 from ostinato.training.settings import TrainingSettings
 
 NETWORKS: dict[str, dict[str, Any]] = {
+    "recurrent": {},
     "mlp": {"network": "mlp"},
     "cnn": {"network": "cnn"},
     "rnn": {"cell": "rnn", "bidirectional": False, "num_layers": 1},
@@ -41,6 +42,9 @@ class ClassifierSettings(
 ):
     """All that can be set about a classifier by a network."""
 
+    ngram_range: tuple[int, int] = Field(
+        (1, 1), description="mlp, linear: fewest and most words of a term [default: 1,1; linear: 1,2]"
+    )
     kind: Literal["auto", "single", "multi", "ordinal", "number"] = Field(
         "auto", description="of label: one a text, any number, one in an order, a number; auto: multi if a text has two"
     )
@@ -75,6 +79,16 @@ class ClassifierSettings(
     epochs: int = Field(20, ge=1, description="passes over the training data")
     learning_rate: float | Literal["auto"] = Field(0.002, description="peak rate; auto: found by a short sweep")
     patience: int | None = Field(5, ge=1, description="stop after so many evaluations without gain")
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return [str(each) for each in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("widths", mode="before")
+    @classmethod
+    def _as_numbers(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
 
     @field_validator("class_weight", mode="before")
     @classmethod

@@ -110,17 +110,23 @@ class ExampleReader:
             column = others[0] if len(others) == 1 and TEXT not in record.fields else None
         return record.text(column if column is not None else RecordReader.text_column(record))
 
-    def _labels(self, record: Record) -> tuple[str, ...]:
-        column = self.settings.label
+    def label_column(self, record: Record) -> str:
+        """Where the label of a row stands.
+
+        Raises:
+            DataError: if no column is it.
+        """
+        column = self.settings.label or next((name for name in _LABEL_COLUMNS if name in record.fields), None)
         if column is None:
-            column = next((name for name in _LABEL_COLUMNS if name in record.fields), None)
-            if column is None:
-                held = ", ".join(record.fields)
-                raise DataError(
-                    f"{record.where}: in which column is the label? (columns: {held}; or a text begins with {LABEL}…, "
-                    "or files lie in one folder for each label)"
-                )
-        found = record.value(column)
+            held = ", ".join(record.fields)
+            raise DataError(
+                f"{record.where}: in which column is the label? (columns: {held}; or a text begins with {LABEL}…, "
+                "or files lie in one folder for each label)"
+            )
+        return column
+
+    def _labels(self, record: Record) -> tuple[str, ...]:
+        found = record.value(self.label_column(record))
         if isinstance(found, str):
             separator = self.settings.label_separator
             found = found.split(separator) if separator else [found]
