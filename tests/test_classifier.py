@@ -330,9 +330,7 @@ def test_the_commands(cooking, tmp_path, call):
     told = call("info", folder)
     assert "linear-classifier" in told and "cooking.txt" in told and "validation precision at 1" in told
     (tmp_path / "new.csv").write_text("id,text\n1,green leaves\n2,\n3,trout\n")
-    lines = [
-        line.split("\t") for line in call("predict", folder, tmp_path / "new.csv", "--text", "text").splitlines()
-    ]
+    lines = [line.split("\t") for line in call("predict", folder, tmp_path / "new.csv", "--text", "text").splitlines()]
     assert [line[0] for line in lines][::2] == ["tea", "fish"] and all(math.isfinite(float(line[1])) for line in lines)
     rows = [
         json.loads(line) for line in call("predict", folder, tmp_path / "new.csv", "--top", 2, "--json").splitlines()

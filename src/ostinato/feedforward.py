@@ -41,6 +41,7 @@ class Convolution(nn.Module):
     def __init__(self, input_size: int, filters: int, widths: Sequence[int] = (3, 4, 5)) -> None:
         super().__init__()
         self.input_size, self.output_size, self.widest = input_size, filters * len(widths), max(widths)
+        self.widths = tuple(widths)
         self.layers = nn.ModuleList(nn.Conv1d(input_size, filters, width) for width in widths)
         for layer in self.layers:
             assert isinstance(layer, nn.Conv1d) and layer.bias is not None  # noqa: S101
@@ -58,7 +59,10 @@ class Convolution(nn.Module):
         state = state or self.initial_state(inputs.shape[1])
         padded = torch.cat([state.inputs.to(inputs.dtype), inputs])
         across = padded.permute(1, 2, 0)  # [batch, input, time]
-        found = [layer(across[:, :, self.widest - layer.kernel_size[0] :]) for layer in self.layers]
+        found = [
+            layer(across[:, :, self.widest - width :])  # each width begins where its first window ends at step 0
+            for layer, width in zip(self.layers, self.widths, strict=True)
+        ]
         return torch.cat(found, dim=1).relu().permute(2, 0, 1), Seen(padded[len(inputs) :])
 
 

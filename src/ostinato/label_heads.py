@@ -46,7 +46,7 @@ class LabelHead(nn.Module):
         raise NotImplementedError
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """p of each label, [batch, labels], at the head's temperature."""
+        """P of each label, [batch, labels], at the head's temperature."""
         raise NotImplementedError
 
 

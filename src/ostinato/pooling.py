@@ -110,7 +110,7 @@ class AttentionPooling(Pooling):
         self.query = nn.Linear(features, 1, bias=False)
 
     def scores(self, outputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """u · tanh(W h_t + b), [time, batch], −∞ at padding."""
+        """U · tanh(W h_t + b), [time, batch], −∞ at padding."""
         found = self.query(torch.tanh(self.key(outputs))).squeeze(2)
         mask = valid_steps(len(outputs), lengths, outputs)
         return found if mask is None else found.masked_fill(~mask, -torch.inf)
@@ -120,7 +120,7 @@ class AttentionPooling(Pooling):
         return self.scores(outputs, lengths).softmax(0).nan_to_num(0)  # 0/0 in a sequence without steps
 
     def fold(self, folded: Any, outputs: Tensor, state: Any, lengths: Tensor | None = None) -> Any:  # noqa: ARG002
-        """The highest score m, Σ e^{s − m} and Σ e^{s − m} h so far: a softmax over steps that come one after another."""
+        """The highest score m, Σ e^{s − m} and Σ e^{s − m} h so far: a softmax whose steps come one after another."""
         scores = self.scores(outputs, lengths)
         highest = scores.detach().amax(0).clamp(min=torch.finfo(scores.dtype).min)
         if folded is not None:

@@ -54,7 +54,9 @@ class Record(NamedTuple):
         """
         found = self.value(column)
         if not isinstance(found, str):
-            raise DataError(f"{self.where}: column {column!r}: expected text, found {json.dumps(found, default=str)[:40]}")
+            raise DataError(
+                f"{self.where}: column {column!r}: expected text, found {json.dumps(found, default=str)[:40]}"
+            )
         return found
 
 
@@ -265,10 +267,10 @@ def _parquet(path: Path) -> Rows:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise DataError(f"{path}: two columns have one name: {', '.join(names)}")
-            number = 0
-            for batch in file.iter_batches(_ROWS_OF_PARQUET):
-                for number, row in enumerate(batch.to_pylist(), number + 1):
-                    yield row, number
+            batches = file.iter_batches(_ROWS_OF_PARQUET)
+            rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+            for number, row in enumerate(rows, 1):
+                yield row, number
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not Parquet, or damaged: {error}") from None
 

@@ -134,7 +134,7 @@ class SeqToVec(nn.Module):
                 left = None if lengths is None else (lengths - start).clamp(0, min(size, len(ids) - start))
                 before = None if state is None else carried(state)
                 if torch.is_grad_enabled():
-                    folded, state = checkpoint(self._read, part, before, folded, left, use_reentrant=False)  # type: ignore[misc]
+                    folded, state = checkpoint(self._read, part, before, folded, left, use_reentrant=False)
                 else:
                     folded, state = self._read(part, before, folded, left)
         return self.output_dropout(self.between(self.pooling.vector(folded))), state

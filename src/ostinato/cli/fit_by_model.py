@@ -41,9 +41,7 @@ def fit_by_model_app(
     merged = merge([choice.model.Settings for choice in choices.values()])
 
     @app.command(help=description)
-    @with_settings(
-        merged, panels, "Model", leave_out=("network",), names={"sources": sources, "about": about}
-    )
+    @with_settings(merged, panels, "Model", leave_out=("network",), names={"sources": sources, "about": about})
     def fit(
         corpus: Annotated[list[str] | None, typer.Argument(help=sources)] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the model.")] = None,

@@ -12,10 +12,15 @@ from ostinato.training.settings import TrainingSettings
 app = fit_by_model_app(
     CLASSIFIERS,
     "recurrent",
-    "recurrent (a bidirectional LSTM, unless --cell and others say otherwise), rnn, gru, lstm, bilstm, deep-bilstm, cnn, "
-    r"mlp (of the mean of the words), linear (on TF-IDF n-grams). \[default: recurrent]",
+    "recurrent (a bidirectional LSTM, unless --cell and others say otherwise), rnn, gru, lstm, bilstm, deep-bilstm, "
+    r"cnn, mlp (of the mean of the words), linear (on TF-IDF n-grams). \[default: recurrent]",
     "Train a classifier: texts with one label or several to a model that names those of other texts.",
-    {"Reading": ExampleSettings, "Text": AnalyzerSettings, "Linear: terms": TfIdfSettings, "Training": TrainingSettings},
-    "Files (CSV, TSV, JSONL, Parquet, fastText's), a folder with one folder of texts for each label, patterns, or - for "
-    "standard input.",
+    {
+        "Reading": ExampleSettings,
+        "Text": AnalyzerSettings,
+        "Linear: terms": TfIdfSettings,
+        "Training": TrainingSettings,
+    },
+    "Files (CSV, TSV, JSONL, Parquet, fastText's), a folder with one folder of texts for each label, patterns, or - "
+    "for standard input.",
 )

@@ -79,7 +79,9 @@ class Labels:
             )
         if kind == "number":
             mean = total / texts
-            return cls(kind, texts=texts, mean=mean, deviation=max(squares / texts - mean * mean, 1e-12) ** 0.5, python="float")
+            return cls(
+                kind, texts=texts, mean=mean, deviation=max(squares / texts - mean * mean, 1e-12) ** 0.5, python="float"
+            )
         if kind != "multi" and most > 1:
             raise DataError(f"kind = {kind}, but a text has {most} labels: with several it is multi")
         names = tuple(sorted(counts)) if kind != "ordinal" else _ordered(counts, order)
@@ -105,13 +107,17 @@ def _ordered(counts: Counter[str], order: Sequence[str] | None) -> tuple[str, ..
     if order is not None:
         if len(set(order)) != len(order) or set(order) != set(counts):
             odd = ", ".join(sorted(set(order) ^ set(counts))[:5]) or "a label twice"
-            raise DataError(f"order = {','.join(order)}: expected each label of the training texts once; look at: {odd}")
+            raise DataError(
+                f"order = {','.join(order)}: expected each label of the training texts once; look at: {odd}"
+            )
         return tuple(order)
     try:
         return tuple(sorted(counts, key=float))
     except ValueError:
         held = ", ".join(sorted(counts)[:5])
-        raise DataError(f"kind = ordinal: labels are no numbers ({held}): name them with --order, the least first") from None
+        raise DataError(
+            f"kind = ordinal: labels are no numbers ({held}): name them with --order, the least first"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,8 @@ class LabelledText:
         words = Vocabulary.load(folder / _WORDS)
         try:
             analyzer = Analyzer.from_dict(about.pop("analyzer"))
-            labels = Labels(**about | {"names": tuple(about["names"]), "counts": tuple(about["counts"])})
+            about |= {name: tuple(about[name]) for name in ("names", "counts")}
+            labels = Labels(**about)
             if labels.kind not in KINDS or len(labels.names) != len(labels.counts) or words.tokens[:1] != (UNKNOWN,):
                 raise ValueError("labels and counts, or the vocabulary, are not those of a classifier")
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Acceptability: is this a well-formed sentence? By a trained classifier, with its threshold chosen for Matthews' MCC."""
+"""Acceptability: is this a well-formed sentence? By a trained classifier, its threshold chosen for Matthews' MCC."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLA = ["1", "2", "3", "4"]  # source, label, the author's mark, sentence
 
 
 class AcceptabilityReader(ExampleReader):
-    r"""Labelled sentences; of four columns without names, as CoLA has them, the second is the label, the fourth the text.
+    r"""Labelled sentences; of four columns without names, as CoLA has, the second is the label, the fourth the text.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "cola.tsv"
@@ -41,7 +41,9 @@ class AcceptabilityReader(ExampleReader):
 
     def label_column(self, record: Record) -> str:
         """Where the label stands."""
-        return _COLA[1] if self.settings.label is None and list(record.fields) == _COLA else super().label_column(record)
+        return (
+            _COLA[1] if self.settings.label is None and list(record.fields) == _COLA else super().label_column(record)
+        )
 
 
 class SentenceSettings(ExampleSettings):
@@ -53,7 +55,9 @@ class SentenceSettings(ExampleSettings):
 class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
     """All that can be set about a classifier of sentences."""
 
-    kind: Literal["single"] = Field("single", description="of label")
+    kind: Literal["single"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - no other
+        "single", description="of label"
+    )
     criterion: str | None = Field("mcc", description="chooses the best epoch: mcc, accuracy, f1_macro or loss")
     subwords: int = Field(10_000, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word")
 
@@ -67,7 +71,7 @@ class SentenceModel:
     def reader(self, files: Sequence[Path], **changes: Any) -> ExampleReader:
         """Reads labelled sentences as the settings say, but for changes of them."""
         own = {name: getattr(self.settings, name) for name in ExampleSettings.model_fields}
-        settings = ExampleSettings() if self._in_memory else ExampleSettings(**own)
+        settings = ExampleSettings.checked({}) if self._in_memory else ExampleSettings.checked(own)
         return AcceptabilityReader(files, settings.model_copy(update=changes))
 
 

@@ -33,7 +33,9 @@ class AcceptabilityScoreSettings(SentenceSettings):
     language_model: str | None = Field(
         None, description="folder of a language model [default: n-grams of the acceptable training sentences]"
     )
-    measure: Literal["slor", "mean"] = Field("slor", description="mean log p of a token, or SLOR: that less a unigram's")
+    measure: Literal["slor", "mean"] = Field(
+        "slor", description="mean log p of a token, or SLOR: that less a unigram's"
+    )
     ngram_order: int = Field(3, ge=1, description="tokens of the longest n-gram, where no language model is given")
     seed: int = Field(0, ge=0, description="of the examples drawn for validation")
 
@@ -76,7 +78,9 @@ class LanguageModelJudge:
         return cls(model, tuple(map(str, labels)), str(about.get("python", "str")))
 
 
-class AcceptabilityScore(SentenceModel, ClassifyingModel, ModelAtOnce):
+class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
+    SentenceModel, ClassifyingModel, ModelAtOnce
+):
     r"""A sentence s of n tokens is acceptable if its score is above a threshold (Lau, Clark & Lappin 2017, section 3).
 
     | measure | score |

@@ -59,7 +59,9 @@ class BertInputs:
     def of_texts(self, texts: Sequence[str]) -> list[BertTokens]:
         """The tokens of each text, and their vectors."""
         pieces = [list(self._cut(text)) for text in texts]
-        found = iter(self._encoder.tokens([text[a:b] for text, cuts in zip(texts, pieces, strict=True) for a, b in cuts]))
+        found = iter(
+            self._encoder.tokens([text[a:b] for text, cuts in zip(texts, pieces, strict=True) for a, b in cuts])
+        )
         joined = []
         for cuts in pieces:
             parts = [(start, next(found)) for start, _ in cuts]

@@ -27,7 +27,7 @@ from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
 from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
 from ostinato.tasks.text_inputs import TextInputs, pieces_of
-from ostinato.topologies import SeqToVec
+from ostinato.topologies import SeqToVec, count_parameters
 
 _SAMPLE = 1000  # texts that are looked through for Chinese
 
@@ -44,7 +44,7 @@ class Texts(NamedTuple):
     """Ids of each text's labels, those beyond the labels never seen in training; or its number."""
 
 
-class Classifier(ClassifyingModel, SupervisedModel):
+class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
     r"""The label of a text, by a network over its words, with scikit-learn's interface and that of every task.
 
     x_t embeds word t (and the n-grams of its characters), h = network(x), v = pooling(h), and a head makes
@@ -71,7 +71,7 @@ class Classifier(ClassifyingModel, SupervisedModel):
         self._unseen: dict[str, int] = {}
 
     @property
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
         """Of a row: ids of words, n-grams and how many each word has, frozen vectors, labels as ids or a number."""
         found = {"words": "<i4", "target": "<f8"}
         if self.settings.subwords:
@@ -79,7 +79,7 @@ class Classifier(ClassifyingModel, SupervisedModel):
         return found | ({"vectors": "<f2"} if self.settings.bert else {})
 
     @property
-    def criterion(self) -> str:
+    def criterion(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
         """The figure that chooses the best epoch."""
         known = CRITERIA[self.codec.labels_of.kind]
         return self.settings.criterion or known[0]
@@ -177,6 +177,10 @@ class Classifier(ClassifyingModel, SupervisedModel):
             ids = [int(labels[0]) if labels and labels[0] < known else IGNORED for labels in given]
             targets = torch.tensor(ids)
         return Texts(TextInputs(rows), lengths, targets, given)
+
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return count_parameters(self.network)
 
     def count(self, batch: Texts) -> int:
         """Texts."""

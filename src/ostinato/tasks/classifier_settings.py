@@ -115,7 +115,9 @@ class ClassifierSettings(
                 if name not in own and getattr(self, name) != type(self).model_fields[name].get_default():
                     raise ValueError(f"{name}: is of network = {network}, and network = {self.network} has none")
         if self.ngram_range != (1, 1) and self.network != "mlp":
-            raise ValueError(f"ngram_range: n-grams of words are no sequence for network = {self.network}; mlp has them")
+            raise ValueError(
+                f"ngram_range: n-grams of words are no sequence for network = {self.network}; mlp has them"
+            )
         if self.bert is not None:
             for name in ("vectors", "subwords", "embedding_size", "vocabulary_size"):
                 if getattr(self, name) != type(self).model_fields[name].get_default():
@@ -144,8 +146,10 @@ def with_network(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """
     stands_for = NETWORKS[name]
     for setting, value in given.items():
-        if setting in stands_for and str(value) != str(stands_for[setting]) and not (
-            setting == "num_layers" and name == "deep-bilstm"
+        if (
+            setting in stands_for
+            and str(value) != str(stands_for[setting])
+            and not (setting == "num_layers" and name == "deep-bilstm")
         ):
             raise SettingsError(
                 f"{setting} = {value!r}: model = {name} stands for {setting} = {stands_for[setting]!r}; leave one out"

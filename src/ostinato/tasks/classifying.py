@@ -60,6 +60,7 @@ class ClassifyingModel(TextEstimator, Model):
 
     pipeline_tag = "text-classification"
     PredictSettings = PredictSettings
+
     @property
     def labels(self) -> tuple[str, ...]:
         """All labels, in the order of the scores."""
@@ -79,7 +80,7 @@ class ClassifyingModel(TextEstimator, Model):
     def scores(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """Scores of texts as they come, float [texts, labels], a block at a time; the highest is the likeliest."""
 
-    def explain(self, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
+    def explain(self, texts: Iterable[str]) -> Iterator[list[WordWeight]]:  # noqa: ARG002 - others can
         """How much each word of each text speaks for its best label.
 
         Raises:
@@ -89,7 +90,7 @@ class ClassifyingModel(TextEstimator, Model):
 
     def reader(self, files: Sequence[Path], **changes: Any) -> ExampleReader:
         """Reads labelled texts as the settings say, but for changes of them."""
-        settings = ExampleSettings() if self._in_memory else self._part(ExampleSettings)
+        settings = ExampleSettings.checked({}) if self._in_memory else self._part(ExampleSettings)
         return ExampleReader(files, settings.model_copy(update=changes))
 
     def rank(self, texts: Iterable[str], top: int = 1) -> Iterator[Prediction]:
@@ -155,9 +156,9 @@ class ClassifyingModel(TextEstimator, Model):
         """Whether scores are probabilities."""
         return True
 
-    def score(self, texts: Sequence[str], labels: Sequence[Any], sample_weight: Any = None) -> float:
-        """The share of texts that get their labels and no others."""
-        told = self.predict(texts)
+    def score(self, X: Sequence[str], y: Sequence[Any], sample_weight: Any = None) -> float:  # noqa: N803 - theirs
+        """The share of texts X that get their labels y and no others."""
+        told, labels = self.predict(X), y
         if told.ndim == 2:
             right = (told == np.asarray(labels)).all(1)
         elif self.codec.several:
@@ -174,7 +175,7 @@ class ClassifyingModel(TextEstimator, Model):
         """
         settings = options.plain()
         top, explain = settings.pop("top"), settings.pop("explain")
-        reader = ExampleReader(files, ExampleSettings(**settings))
+        reader = ExampleReader(files, ExampleSettings.checked(settings))
         first, second, third = tee(reader.records(labelled=False), 3)
         told = self.rank((reader.text_of(record) for record in first), top)
         reasons = self.explain(reader.text_of(record) for record in second) if explain else None
@@ -234,7 +235,7 @@ class ClassifyingModel(TextEstimator, Model):
         first, second = tee(examples)  # the second lags by a block
         names: defaultdict[str, int] = defaultdict(lambda: len(names))  # a label never seen in training comes after all
         for label in self.labels:
-            names[label]  # noqa: B018 - it makes an id
+            names[label]
         figures = self.tally()
         for block in self.scores(example.text for example in first):
             labels = [next(second).labels for _ in block]
@@ -250,6 +251,4 @@ class ClassifyingModel(TextEstimator, Model):
 
     def tally(self) -> LabelFigures:
         """What counts how well labels are told."""
-        return LabelFigures(
-            len(self.labels), self.codec.several, self.threshold, probabilities=self.probabilistic
-        )
+        return LabelFigures(len(self.labels), self.codec.several, self.threshold, probabilities=self.probabilistic)

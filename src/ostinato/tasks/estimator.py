@@ -6,13 +6,12 @@ import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ostinato.errors import DataError, SettingsError
-from ostinato.settings import Settings
 from ostinato.tasks.corpus import Sources
 
 _PYTHON: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -24,13 +23,13 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
     Before `Model` in a class's bases. A pipeline, a grid search and `clone` take it as it is.
     """
 
-    Settings: type[Settings]
+    Settings: ClassVar[Any]
     settings: Any
     _in_memory: str | None = None
     """What labels were in Python, if they came as objects and not from files."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)  # pyright: ignore[reportCallIssue] - of Model
+        super().__init__(**settings)
         self._given = settings
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - no parameter is an estimator
@@ -127,7 +126,12 @@ def _listed(label: Any) -> list[Any]:
 
 
 def _kind(label: Any, row: int) -> str:
-    for name, kind in (("str", str), ("bool", bool | np.bool_), ("int", int | np.integer), ("float", float | np.floating)):
+    for name, kind in (
+        ("str", str),
+        ("bool", bool | np.bool_),
+        ("int", int | np.integer),
+        ("float", float | np.floating),
+    ):
         if isinstance(label, kind):
             return name
     raise DataError(f"text {row}: expected a label, found {type(label).__name__}: {str(label)[:40]!r}")

@@ -40,8 +40,8 @@ def explain(model: Any, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
 
     With x_t the embedded word and z the log-odds log p / (1 − p) of that label (of a number, the number), a word's
     weight is Σ_d x_{t,d} ∂z/∂x_{t,d}: what z loses, to first order, if the word were embedded as zero (Simonyan et al.
-    2014; Li et al. 2016, section 4). In a text of several windows the gradient stays within a word's window, as in training,
-    but for what the pooling hands on.
+    2014; Li et al. 2016, section 4). In a text of several windows the gradient stays within a word's
+    window, as in training, but for what the pooling hands on.
 
     Args:
         model: a `Classifier`.

@@ -51,7 +51,7 @@ class LinearClassifierSettings(TfIdfSettings, AnalyzerSettings, ExampleSettings)
         return {"ngram_range": (1, 1)} | values if values.get("char_ngrams") else values
 
 
-class LinearClassifier(ClassifyingModel, ModelAtOnce):
+class LinearClassifier(ClassifyingModel, ModelAtOnce):  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
     r"""One linear score a label, see `OneAgainstRest`, of the TF-IDF vector of a text.
 
     Args:
@@ -98,7 +98,9 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
         self._codec = LabelledTerms(features, labels, any(len(each) > 1 for each in given), self._in_memory or "str")
         self._codec.save(folder / bundle.CODEC)
         self.metrics = {"training_seconds": round(time.monotonic() - started, 1)}
-        self.metrics |= {f"validation_{name}": value for name, value in self.compare(held_out(), confusion=False).items()}
+        self.metrics |= {
+            f"validation_{name}": value for name, value in self.compare(held_out(), confusion=False).items()
+        }
         self.data |= {"train_examples": len(given), "labels": len(labels), "terms": x.shape[1]}
 
     def _features(self, sample: list[str], tell: Callable[[str], None]) -> TfIdf:
@@ -146,6 +148,10 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
             self._linear = OneAgainstRest.from_tensors(bundle.read_tensors(path)[0], terms, len(self.labels))
         except ValueError as error:
             raise BundleError(f"{path}: does not fit codec/: {error}") from None
+
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return self.linear.weight.size + self.linear.bias.size
 
     def size(self) -> str:
         """How many weights."""
