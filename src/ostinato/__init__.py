@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
+    from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
@@ -94,6 +95,7 @@ _PUBLIC = {
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
+    "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ostinato.networks import Deep
+from ostinato.networks import BidirectionalState, Deep
+from ostinato.pooling import Pooling
 from ostinato.recurrent import Recurrent
 from ostinato.trees import Forest, Recursive
 
@@ -71,6 +73,11 @@ class SeqToSeq(nn.Module):
 class SeqToVec(nn.Module):
     """One vector a sequence: ids → embedding → network → pooling, with dropout on the way in and out; then a head.
 
+    A sequence longer than `window` is read in windows. The state is carried from one to the next, and what the pooling
+    knows of the steps so far; of a bidirectional layer only the forward state is carried, the backward direction begins
+    at each window's end (Zhang et al. 2016, section 3). In training the gradient ends where a window begins, and a
+    window's activations are computed again when they are needed: memory is that of one window, however long a sequence.
+
     Args:
         embedding: of the ids; any module that makes features, [time, batch, feature], of what it is given.
         network: over time.
@@ -78,6 +85,8 @@ class SeqToVec(nn.Module):
         head: what the vector means.
         input_dropout: probability, on the embedded ids.
         output_dropout: probability, on the vector.
+        window: steps; all at once if None.
+        between: what stands between pooling and head.
 
     >>> import torch
     >>> from ostinato.cells import GRUCell
@@ -94,20 +103,56 @@ class SeqToVec(nn.Module):
     def __init__(
         self,
         embedding: nn.Module,
-        network: Deep,
-        pooling: nn.Module,
+        network: nn.Module,
+        pooling: Pooling,
         head: nn.Module,
         input_dropout: float = 0.0,
         output_dropout: float = 0.0,
+        window: int | None = None,
+        between: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.embedding, self.network, self.pooling, self.head = embedding, network, pooling, head
+        self.between = nn.Identity() if between is None else between
         self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+        self.window = window
 
     def forward(self, ids: Any, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Ids [time, batch] → a vector for each sequence, [batch, features], and the state after."""
+        """A vector for each sequence, [batch, features], and the state after.
+
+        Args:
+            ids: [time, batch]; or whatever the embedding takes, if `len` gives its steps and slices are of steps.
+            state: before the first step; zeros if None.
+            lengths: int64 [batch], how many steps of each sequence count; all of them if None.
+        """
+        size = self.window or len(ids)
+        if len(ids) <= size:
+            folded, state = self._read(ids[:], state, None, lengths)
+        else:
+            folded = None
+            for start in range(0, len(ids), size):
+                part = ids[start : start + size]
+                left = None if lengths is None else (lengths - start).clamp(0, min(size, len(ids) - start))
+                before = None if state is None else carried(state)
+                if torch.is_grad_enabled():
+                    folded, state = checkpoint(self._read, part, before, folded, left, use_reentrant=False)
+                else:
+                    folded, state = self._read(part, before, folded, left)
+        return self.output_dropout(self.between(self.pooling.vector(folded))), state
+
+    def _read(self, ids: Any, state: Any, folded: Any, lengths: Tensor | None) -> tuple[Any, Any]:
         outputs, state = self.network(self.input_dropout(self.embedding(ids)), state, lengths)
-        return self.output_dropout(self.pooling(outputs, state, lengths)), state
+        return self.pooling.fold(folded, outputs, state, lengths), state
+
+
+def carried(state: Any) -> Any:
+    """What of a state the next window begins with: cut from the graph, and nothing of a backward direction."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, BidirectionalState):
+        return BidirectionalState(carried(state.forward), None)
+    parts = [carried(part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
 class Bridge(nn.Module):
