@@ -186,7 +186,7 @@ def test_tags_that_are_nearly_spans(tmp_path: Path) -> None:
     made = trips(20)
     made[7][1][-1] = "I_to"
     train = write_columns(tmp_path / "train.txt", made)
-    line = sum(len(words) + 1 for words, _, _ in made[:7]) + 1
+    line = sum(len(words) + 1 for words, _, _ in made[:7]) + len(made[7][0])
     with pytest.raises(DataError, match=rf"train.txt: line {line}: tag 'I_to': expected O, or B-, I-, E- or S- and"):
         Tagger(**SMALL).fit(train, train, progress=False)
     model = Tagger(**(SMALL | {"scheme": "none", "epochs": 1})).fit(train, train, progress=False)

@@ -119,9 +119,10 @@ class TagCodec:
                 if "\u4e00" <= token[0] <= "\u9fff":
                     han, single = han + 1, single + (len(token) == 1)
             given = sentence.tags or ()
-            for tag in given:
+            for at, tag in enumerate(given):
                 tags[tag] += 1
-                first.setdefault(tag, sentence.where)
+                if tag not in first:
+                    first[tag] = sentence.place(at)
             spans = spans_of(given) if all(map(is_span_tag, given)) else []
             for kind, counter in as_spans.items():
                 wanted = tags_of(spans, len(given), kind)
