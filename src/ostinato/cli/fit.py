@@ -12,6 +12,11 @@ GROUP = LazyGroup(
         "tagger": ("ostinato.cli.fit_tagger", "Tagged sentences to a model that tags others."),
         "vectors": ("ostinato.cli.fit_vectors", "Text to a vector for each word: word2vec or fastText."),
         "ngram": ("ostinato.cli.fit_ngram", "The same by counting n-grams: the baseline, in seconds."),
+        "conditional-language-model": (
+            "ostinato.cli.fit_conditional_language_model",
+            "Texts with labels to a model that writes a text for a label.",
+        ),
+        "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],

@@ -11,10 +11,12 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 TASKS = {
     "bert": "ostinato.tasks.bert:Bert",
+    "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
     "tagger": "ostinato.tasks.tagger:Tagger",
+    "translator": "ostinato.tasks.translator:Translator",
 }
 """Where the class of each task is."""
 

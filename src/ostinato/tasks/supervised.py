@@ -54,7 +54,7 @@ class SupervisedModel(FittedModel):
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
-    criterion: ClassVar[str]
+    criterion: str
     """The figure of `measure` that chooses the best epoch: the more the better, but for `loss`."""
 
     @property
