@@ -10,8 +10,9 @@ import ostinato.tasks.tagger
 from tests import killing
 
 SETTINGS: dict[str, Any] = {
-    "hidden_size": 6, "embedding_size": 5, "character_embedding": 4, "character_hidden": 3, "epochs": 3, "batch_size": 4,
-    "dropout": 0.4, "word_dropout": 1.0, "warmup_steps": 2, "checkpoint_every": 4, "threads": 1, "device": "cpu",
+    "hidden_size": 6, "embedding_size": 5, "character_embedding": 4, "character_hidden": 3, "epochs": 3,
+    "batch_size": 4, "dropout": 0.4, "word_dropout": 1.0, "warmup_steps": 2, "checkpoint_every": 4, "threads": 1,
+    "device": "cpu",
 }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_ten_megabytes_without_a_line_end_and_plain_text(joint: tuple[Tagger, Pa
     assert [len(each.row["tags"]) for each in found] == [2801, 0, 4]  # in pieces, and an empty line stays one
     assert found[0].row["tags"][3] == "B-from" and found[2].text.startswith("# label = foot\nI\tO\n")
     assert found[2].row["spans"] == [{"type": "from", "start": 3, "end": 4}]
-    # .txt is text unless its first line has the columns of training; JSON is read by its name
+    # JSON is read by its name
     (tmp_path / "a.txt").write_text("I fly from Oslo\n")
     assert next(model.predictions([tmp_path / "a.txt"], PredictSettings())).row["tokens"][3] == "Oslo"
     rows = [each.row for each in model.predictions([folder / "dev.jsonl"], PredictSettings())]
@@ -204,6 +204,17 @@ def test_what_training_never_had_counts_as_an_error(joint: tuple[Tagger, Path], 
     assert alone["f1"] == 1 and both["recall"] == 0.5 and both["precision"] == 1 and both["accuracy"] == 4 / 5
     assert both["label_accuracy"] == 0.5 and both["exact_match"] == 0.5
     assert both["loss"] == pytest.approx(alone["loss"], rel=1e-4)  # a CRF has no probability for it
+
+
+def test_text_with_as_many_words_as_there_are_columns(tmp_path: Path) -> None:
+    train = write_columns(tmp_path / "train.txt", trips(20))
+    model = Tagger(**(SMALL | {"epochs": 1})).fit(train, train, progress=False)
+    (tmp_path / "text.txt").write_text("I fly home\n")
+    (tmp_path / "columns.txt").write_text("I I O\nfly f O\n")
+    for name, tokens in (("text.txt", ["I", "fly", "home"]), ("columns.txt", ["I", "fly"])):
+        assert next(model.predictions([tmp_path / name], PredictSettings())).row["tokens"] == tokens
+    (found,) = model.predictions([tmp_path / "text.txt"], PredictSettings(format="columns"))
+    assert found.text.startswith("I fly home ") and found.row["tokens"] == ["I"]
 
 
 def test_what_is_refused(joint: tuple[Tagger, Path], tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class PredictSettings(Settings):
     """What can be set about tagging files."""
 
     format: TaggedFormat = Field(
-        "auto", description="of the files; auto: by name; .txt is text unless its first line has the training's columns"
+        "auto",
+        description="of the files; auto: by name; what may be text is columns if it begins like the training files",
     )
     tokens: Literal["auto", "whitespace"] = Field(
         "auto", description="of plain text; auto: signs are split off words, and Chinese into words; see docs/tagger.md"
