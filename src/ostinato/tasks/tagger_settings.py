@@ -58,7 +58,7 @@ class PredictSettings(Settings):
 
     format: TaggedFormat = Field(
         "auto",
-        description="of the files; auto: by name; what may be text is columns if it begins like the training files",
+        description="of the files; auto: by name; text, unless it begins like columns of training",
     )
     tokens: Literal["auto", "whitespace"] = Field(
         "auto", description="of plain text; auto: signs are split off words, and Chinese into words; see docs/tagger.md"
