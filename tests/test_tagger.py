@@ -101,7 +101,7 @@ def test_spans_from_columns_are_measured_as_conlleval_does(tmp_path: Path, optio
     types = {f"f1 {kind}": each["f1"] for kind, each in score.by_type().items()}
     assert types.keys() >= {"f1 from", "f1 to"} and {name: figures[name] for name in types} == pytest.approx(types)
     assert figures["examples"] == 13 and figures["loss"] > 0
-    assert model.metrics["validation_f1"] == pytest.approx(figures["f1"]) and model.chosen_by == "f1"
+    assert model.metrics["validation_f1"] == pytest.approx(figures["f1"]) and model.criterion == "f1"
 
 
 def test_parts_of_speech_in_conllu_and_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,7 @@ def test_parts_of_speech_in_conllu_and_chinese(tmp_path: Path, capsys: pytest.Ca
     model = Tagger(**(SMALL | {"head": "softmax", "epochs": 15})).fit(path, path, progress=None)
     told = capsys.readouterr().err
     assert "1 examples passed over: a sentence without tokens" in told and ", 4 tags" in told
-    assert model.chosen_by == "accuracy" and model.metrics["validation_accuracy"] == 1
+    assert model.criterion == "accuracy" and model.metrics["validation_accuracy"] == 1
     assert "validation_f1" not in model.metrics
     assert [each.tags for each in model.predict(["我 喜欢 猫"])] == [["PRON", "VERB", "NOUN"]]
     found = [each.text for each in model.predictions([path], PredictSettings())]
@@ -190,7 +190,7 @@ def test_tags_that_are_nearly_spans(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"train.txt: line {line}: tag 'I_to': expected O, or B-, I-, E- or S- and"):
         Tagger(**SMALL).fit(train, train, progress=False)
     model = Tagger(**(SMALL | {"scheme": "none", "epochs": 1})).fit(train, train, progress=False)
-    assert model.chosen_by == "accuracy" and "I_to" in model.codec.tags
+    assert model.criterion == "accuracy" and "I_to" in model.codec.tags
     outside = write_columns(tmp_path / "o.txt", [(["a", "b"], ["O", "O"], "")] * 4)
     with pytest.raises(DataError, match="scheme = bio: all 8 tags are O"):
         Tagger(**(SMALL | {"scheme": "bio"})).fit(outside, outside, progress=False)

@@ -29,6 +29,10 @@ Row = Mapping[str, Any]
 """An example as numbers: an array, or a list, for each column."""
 
 
+LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error"})
+"""Of figures that choose the best epoch."""
+
+
 class Unusable(DataError):
     """An example from which nothing can be learned or measured, such as one whose label is not known."""
 
@@ -50,17 +54,12 @@ class SupervisedModel(FittedModel):
     on batches (`measure`).
     """
 
-    columns: ClassVar[dict[str, str]]
+    columns: dict[str, str]
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
     criterion: str
-    """The figure of `measure` that chooses the best epoch: the more the better, but for `loss`."""
-
-    @property
-    def chosen_by(self) -> str:
-        """`criterion`, unless it depends on the data."""
-        return self.criterion
+    """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
 
     @abstractmethod
     def reader(self, files: Sequence[Path], **changes: Any) -> Reader:
@@ -77,6 +76,16 @@ class SupervisedModel(FittedModel):
         Raises:
             Unusable: if it is to be passed over, and counted.
         """
+
+    def encode_all(self, examples: Sequence[Any]) -> list[Row | Unusable]:
+        """The rows of some thousand examples, or why one has none; for what is faster together than one by one."""
+        found: list[Row | Unusable] = []
+        for example in examples:
+            try:
+                found.append(self.encode(example))
+            except Unusable as reason:
+                found.append(reason)
+        return found
 
     @abstractmethod
     def batch(self, rows: Sequence[Row]) -> Any:
@@ -122,11 +131,12 @@ class SupervisedModel(FittedModel):
         skipped: Counter[str] = Counter()
 
         def rows() -> Iterator[Row]:
-            for example in examples:
-                try:
-                    yield self.encode(example)
-                except Unusable as reason:
-                    skipped[str(reason)] += 1
+            for block in in_batches(examples):
+                for row in self.encode_all(block):
+                    if isinstance(row, Unusable):
+                        skipped[str(row)] += 1
+                    else:
+                        yield row
 
         table = Table.write(folder, name, rows(), self.columns)
         for reason, count in skipped.most_common(5):
@@ -157,21 +167,31 @@ class SupervisedModel(FittedModel):
         """A batch where the network is."""
         return to_device(batch, next(self.network.parameters()).device)
 
-    def in_order(self, examples: Iterable[Any], use: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    def in_order(
+        self,
+        examples: Iterable[Any],
+        use: Callable[[Any], Iterable[Any]],
+        encode: Callable[[Any], Row] | None = None,
+        collate: Callable[[Sequence[Row]], Any] | None = None,
+    ) -> Iterator[Any]:
         """What `use` makes of batches, a result for every example, in their order; some thousand are held at once.
 
         Args:
             examples: as they come.
             use: a batch on the network's device → results, in its order.
+            encode: an example → its row; `self.encode` if None, which passes over what has no label.
+            collate: rows → a batch; `self.batch` if None.
         """
         for block in in_batches(examples):
-            rows = [self.encode(example) for example in block]
+            rows: list[Any] = self.encode_all(block) if encode is None else [encode(example) for example in block]
+            if wrong := [row for row in rows if isinstance(row, Unusable)]:
+                raise wrong[0]
             order = np.argsort([len(row[self.length_column]) for row in rows], kind="stable")
             found: list[Any] = [None] * len(rows)
             for first in range(0, len(rows), self.settings.batch_size):
                 at = order[first : first + self.settings.batch_size].tolist()
                 with torch.inference_mode():
-                    results = use(self.on_device(self.batch([rows[row] for row in at])))
+                    results = use(self.on_device((collate or self.batch)([rows[row] for row in at])))
                 for row, result in zip(at, results, strict=True):
                     found[row] = result
             yield from found
@@ -230,8 +250,9 @@ class FromExamples:
     def evaluate(self) -> Evaluation:
         """The figures of the field on the validation examples."""
         found = self.model.measure(self.validation)
-        loss, name = found.pop("loss"), self.model.chosen_by
-        return Evaluation(loss, loss if name == "loss" else -found[name], found)
+        loss, name = found.pop("loss"), self.model.criterion
+        figure = loss if name == "loss" else found[name]
+        return Evaluation(loss, figure if name in LESS_IS_BETTER else -figure, found)
 
     def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
         """A mean loss alone says nothing more."""
@@ -243,8 +264,8 @@ class FromExamples:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The same tuples with their tensors on a device."""
-    if isinstance(batch, Tensor):
+    """The same tuples with their tensors, and what else has a `to`, on a device."""
+    if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, tuple):
         parts = [to_device(part, device) for part in batch]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,14 +63,14 @@ class Tagger(SupervisedModel):
     Settings = TaggerSettings
     PredictSettings = PredictSettings
     codec_type = TagCodec
-    columns: ClassVar[dict[str, str]] = {
+    columns = {  # noqa: RUF012
         "words": "<i4", "keys": "<i8", "characters": "<i4", "sizes": "<i4", "inputs": "<i4", "tags": "<i4",
         "label": "<i4", "given": "<u1",
     }  # fmt: skip
     length_column = "words"
 
     @property
-    def chosen_by(self) -> str:
+    def criterion(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - by the data
         """F1 where tags are spans, else the share of tokens that are tagged right."""
         return "accuracy" if self.codec.data_scheme is None else "f1"
 
