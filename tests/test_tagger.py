@@ -230,6 +230,10 @@ def test_what_is_refused(joint: tuple[Tagger, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no tokens to learn from"):
         Tagger(**SMALL).fit(empty, empty, progress=False)
     assert list(model.predictions([empty], PredictSettings())) != []
+    first = tmp_path / "first.conllu"  # a sentence without tokens, and spellings that occur once
+    first.write_text("# a\n\n1\tA\t_\tX\t_\t_\t_\t_\t_\t_\n2\tb\t_\tY\t_\t_\t_\t_\t_\t_\n\n")
+    spelt = Tagger(**(SMALL | {"spelling": True, "inputs": ["xpos"], "epochs": 1})).fit(first, first, progress=False)
+    assert len(spelt.codec.inputs) == 6 and spelt.codec.inputs[-1].tokens == ("<unk>", "_")
     train = write_columns(tmp_path / "train.txt", trips(20))
     reads_more = Tagger(**(SMALL | {"inputs": ["2"], "epochs": 1})).fit(train, train, progress=False)
     with pytest.raises(DataError, match=r"the model reads 1 further column of each token \(--inputs .* found 0"):
