@@ -90,6 +90,8 @@ def _figure(record: dict[str, Any]) -> str:
         return f"{shares} right"
     if "bits_per_character" in record:
         return f"{record['bits_per_character']:.3f} bits/char"
+    if record.get("kind") != "validation":
+        return ""
     others = [name for name in record if name not in ("kind", "step", "epoch", "loss", "best", "seconds")]
     return ", ".join(f"{name.replace('_', ' ')} {record[name]:.4f}" for name in others[:4])
 
