@@ -76,7 +76,7 @@ def quality(name: str, options: argparse.Namespace) -> None:
     from ostinato import Translator
 
     print(f"{name}: seed  validation BLEU  test BLEU   chrF  perplexity  minutes  parameters")
-    scores = []
+    scores, signature = [], ""
     with tempfile.TemporaryDirectory() as scratch:
         parts = multi30k() if name == "multi30k" else chinese(Path(scratch))
         settings = (MULTI30K if name == "multi30k" else CHINESE) | {"threads": options.threads}
@@ -92,11 +92,12 @@ def quality(name: str, options: argparse.Namespace) -> None:
             found = model.evaluate(parts["test"])
             minutes = model.metrics["training_seconds"] / 60
             scores.append(found["bleu"])
+            signature = found["bleu_signature"]
             row = f"{'':<{len(name)}}  {seed:4}  {model.metrics['validation_bleu']:15.2f}  {found['bleu']:9.2f}"
             row += f"  {found['chrf']:5.2f}  {found['perplexity']:10.2f}  {minutes:7.1f}  {model.size()}"
             print(row, flush=True)
     spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-    print(f"mean BLEU {statistics.mean(scores):.2f}{spread} ({found['bleu_signature']})")
+    print(f"mean BLEU {statistics.mean(scores):.2f}{spread} ({signature})")
 
 
 # speed

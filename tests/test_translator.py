@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ostinato
 from ostinato.bundle import read_tensors
@@ -165,6 +168,19 @@ def test_texts_come_back(level: Any, joint: bool, tmp_path: Path) -> None:
         assert codec.target.decode([1, 1], ["Müller"]) == "Müller <unk>"
     with pytest.raises(BundleError, match="source/ is missing"):
         PairCodec.load(tmp_path / "source")
+
+
+BYTES = PairCodec.learn(
+    lambda: iter([("a dog and a cat", "我喜欢猫")]), TextSettings(level="bpe", max_vocabulary=300), None
+)
+
+
+@given(st.text(max_size=40))
+@settings(deadline=None, max_examples=60)
+def test_any_text_comes_back_from_byte_pairs(text: str) -> None:
+    ids = BYTES.source.encode(text)
+    assert BYTES.source.decode(ids) == unicodedata.normalize("NFC", text.strip())
+    assert len(BYTES.source.tokens(text)) == len(ids)
 
 
 # training
