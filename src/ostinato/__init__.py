@@ -45,13 +45,24 @@ if TYPE_CHECKING:
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
+    from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.similarity import Similarity as Similarity
+    from ostinato.tasks.tagger import Tagger as Tagger
     from ostinato.tasks.translator import Translator as Translator
+    from ostinato.tasks.tree_classifier import TreeClassifier as TreeClassifier
     from ostinato.topologies import SeqToSeq as SeqToSeq
+    from ostinato.topologies import TreeToVec as TreeToVec
     from ostinato.topologies import VecToSeq as VecToSeq
+    from ostinato.tree_cells import ChildSumTreeLSTMCell as ChildSumTreeLSTMCell
+    from ostinato.tree_cells import NaryTreeLSTMCell as NaryTreeLSTMCell
+    from ostinato.tree_cells import RecursiveCell as RecursiveCell
+    from ostinato.tree_cells import RNTNCell as RNTNCell
+    from ostinato.tree_cells import TreeCell as TreeCell
+    from ostinato.trees import Recursive as Recursive
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
 _PUBLIC = {
@@ -84,11 +95,19 @@ _PUBLIC = {
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
+    "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",
+    "Tagger": "ostinato.tasks.tagger",
     "Translator": "ostinato.tasks.translator",
-    **dict.fromkeys(("SeqToSeq", "VecToSeq"), "ostinato.topologies"),
+    "Recursive": "ostinato.trees",
+    "Similarity": "ostinato.tasks.similarity",
+    "TreeClassifier": "ostinato.tasks.tree_classifier",
+    **dict.fromkeys(("SeqToSeq", "TreeToVec", "VecToSeq"), "ostinato.topologies"),
+    **dict.fromkeys(
+        ("ChildSumTreeLSTMCell", "NaryTreeLSTMCell", "RecursiveCell", "RNTNCell", "TreeCell"), "ostinato.tree_cells"
+    ),
 }
 
 _MODULES = ("features",)

@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ostinato.networks import Deep
+from ostinato.networks import BidirectionalState, Deep
+from ostinato.pooling import Pooling
 from ostinato.recurrent import Recurrent
+from ostinato.trees import Forest, Recursive
 
 CONDITIONS = ("state", "inputs", "both")
 """What a vector conditions of a `VecToSeq`."""
@@ -70,6 +73,11 @@ class SeqToSeq(nn.Module):
 class SeqToVec(nn.Module):
     """One vector a sequence: ids → embedding → network → pooling, with dropout on the way in and out; then a head.
 
+    A sequence longer than `window` is read in windows. The state is carried from one to the next, and what the pooling
+    knows of the steps so far; of a bidirectional layer only the forward state is carried, the backward direction begins
+    at each window's end (Zhang et al. 2016, section 3). In training the gradient ends where a window begins, and a
+    window's activations are computed again when they are needed: memory is that of one window, however long a sequence.
+
     Args:
         embedding: of the ids; any module that makes features, [time, batch, feature], of what it is given.
         network: over time.
@@ -77,6 +85,8 @@ class SeqToVec(nn.Module):
         head: what the vector means.
         input_dropout: probability, on the embedded ids.
         output_dropout: probability, on the vector.
+        window: steps; all at once if None.
+        between: what stands between pooling and head.
 
     >>> import torch
     >>> from ostinato.cells import GRUCell
@@ -93,20 +103,56 @@ class SeqToVec(nn.Module):
     def __init__(
         self,
         embedding: nn.Module,
-        network: Deep,
-        pooling: nn.Module,
+        network: nn.Module,
+        pooling: Pooling,
         head: nn.Module,
         input_dropout: float = 0.0,
         output_dropout: float = 0.0,
+        window: int | None = None,
+        between: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.embedding, self.network, self.pooling, self.head = embedding, network, pooling, head
+        self.between = nn.Identity() if between is None else between
         self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+        self.window = window
 
     def forward(self, ids: Any, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Ids [time, batch] → a vector for each sequence, [batch, features], and the state after."""
+        """A vector for each sequence, [batch, features], and the state after.
+
+        Args:
+            ids: [time, batch]; or whatever the embedding takes, if `len` gives its steps and slices are of steps.
+            state: before the first step; zeros if None.
+            lengths: int64 [batch], how many steps of each sequence count; all of them if None.
+        """
+        size = self.window or len(ids)
+        if len(ids) <= size:
+            folded, state = self._read(ids[:], state, None, lengths)
+        else:
+            folded = None
+            for start in range(0, len(ids), size):
+                part = ids[start : start + size]
+                left = None if lengths is None else (lengths - start).clamp(0, min(size, len(ids) - start))
+                before = None if state is None else carried(state)
+                if torch.is_grad_enabled():
+                    folded, state = checkpoint(self._read, part, before, folded, left, use_reentrant=False)
+                else:
+                    folded, state = self._read(part, before, folded, left)
+        return self.output_dropout(self.between(self.pooling.vector(folded))), state
+
+    def _read(self, ids: Any, state: Any, folded: Any, lengths: Tensor | None) -> tuple[Any, Any]:
         outputs, state = self.network(self.input_dropout(self.embedding(ids)), state, lengths)
-        return self.output_dropout(self.pooling(outputs, state, lengths)), state
+        return self.pooling.fold(folded, outputs, state, lengths), state
+
+
+def carried(state: Any) -> Any:
+    """What of a state the next window begins with: cut from the graph, and nothing of a backward direction."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, BidirectionalState):
+        return BidirectionalState(carried(state.forward), None)
+    parts = [carried(part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
 class Bridge(nn.Module):
@@ -218,6 +264,89 @@ class VecToSeq(nn.Module):
         hidden, state = self(ids.unsqueeze(0), state)
         head: Any = self.head
         return head.log_probabilities(hidden[0]), state
+
+
+class TwoSeqToVec(nn.Module):
+    """Two sequences by one encoder, and a head of both vectors: a Siamese network (Bromley et al. 1993).
+
+    Args:
+        encoder: of either sequence.
+        head: of two vectors (see `ostinato.pair_heads`).
+
+    >>> import torch
+    >>> from ostinato.cells import LSTMCell
+    >>> from ostinato.networks import Recurrent
+    >>> from ostinato.pair_heads import CosineHead
+    >>> from ostinato.pooling import MaxPooling
+    >>> encoder = SeqToVec(nn.Embedding(10, 3), Deep([Recurrent(LSTMCell(3, 5))]), MaxPooling(), nn.Identity())
+    >>> ids = torch.tensor([[1, 2, 1, 4], [3, 0, 3, 0]])  # two pairs: 0 and 1 with 2 and 3
+    >>> a, b = TwoSeqToVec(encoder, CosineHead())(ids, torch.tensor([2, 1, 2, 1]))
+    >>> a.shape, bool((a[0] == b[0]).all())
+    (torch.Size([2, 5]), True)
+    """
+
+    def __init__(self, encoder: SeqToVec, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    @property
+    def embedding(self) -> Any:
+        """The encoder's."""
+        return self.encoder.embedding
+
+    def forward(self, ids: Any, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids [time, 2·pairs], all first sequences before all second ones → their vectors, [pairs, features] each."""
+        vectors, _ = self.encoder(ids, None, lengths)
+        first, second = vectors.chunk(2)
+        return first, second
+
+
+class TreeToVec(nn.Module):
+    """A vector a node: ids → embedding → recursive network, with dropout on the way in and out; then a head.
+
+    Args:
+        embedding: of the ids; any module that makes features, [nodes, feature], of what it is given.
+        network: over trees.
+        head: what a vector means.
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on the vectors.
+
+    >>> import numpy as np, torch
+    >>> from ostinato.heads import Softmax
+    >>> from ostinato.tree_cells import NaryTreeLSTMCell
+    >>> from ostinato.trees import forest
+    >>> shape = forest([np.array([2, 2, -1])], [np.array([0, 0, 1])], arity=2)
+    >>> model = TreeToVec(nn.Embedding(10, 3), Recursive(NaryTreeLSTMCell(3, 5)), Softmax(5, 2))
+    >>> model(torch.tensor([4, 7]), shape).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        network: Recursive,
+        head: nn.Module,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.network, self.head = embedding, network, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+
+    def forward(self, ids: Tensor, shape: Forest) -> Tensor:
+        """Ids of the leaves, or of all nodes with -1 where there is no word → vectors of the nodes as given.
+
+        Args:
+            ids: int64 [leaves or nodes], in the order of levels.
+            shape: of the trees.
+
+        Returns:
+            [nodes, hidden]; `shape.roots` says which are the trees' own.
+        """
+        embedded = self.input_dropout(self.embedding(ids.clamp(min=0)))
+        if len(ids) > shape.leaves:
+            embedded = embedded.masked_fill((ids < 0).unsqueeze(1), 0)
+        return self.output_dropout(self.network(embedded, shape).hidden)
 
 
 def _projection(size: int, embedding: nn.Module, head: nn.Module) -> nn.Module:

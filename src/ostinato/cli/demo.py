@@ -13,6 +13,7 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
+    "tagger": "ostinato.cli.demo_tagger",
     "translator": "ostinato.cli.demo_translator",
 }
 """task → the module with its `demo(output, minutes, quiet)`."""

@@ -88,7 +88,10 @@ def _figure(record: dict[str, Any]) -> str:
     if "masked_accuracy" in record:
         shares = f"{record['masked_accuracy']:.1%} of masked tokens, {record['next_sentence_accuracy']:.1%} of pairs"
         return f"{shares} right"
-    return f"{record['bits_per_character']:.3f} bits/char" if "bits_per_character" in record else ""
+    if "bits_per_character" in record:
+        return f"{record['bits_per_character']:.3f} bits/char"
+    others = [name for name in record if name not in ("kind", "step", "epoch", "loss", "best", "seconds")]
+    return ", ".join(f"{name.replace('_', ' ')} {record[name]:.4f}" for name in others[:4])
 
 
 class Lines:
