@@ -47,9 +47,10 @@ class Silent:
         """Nothing."""
 
 
-_OF_THE_LOOP = frozenset(
-    "kind step epoch loss best seconds learning_rate gradient_norm clip_rate skipped tokens_per_second seconds_left".split()
-)
+_OF_THE_LOOP = {
+    "kind", "step", "epoch", "loss", "best", "seconds", "learning_rate", "gradient_norm", "clip_rate", "skipped",
+    "tokens_per_second", "seconds_left",
+}  # fmt: skip
 """What every record may hold, and is told in its own place."""
 
 
