@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import ostinato
 from ostinato import Similarity
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import DataError, SettingsError
-from ostinato.pair_heads import Alignment, Comparison, CosineHead, DistributionHead, Encoded, ManhattanHead
+from ostinato.pair_heads import Comparison, CosineHead, DistributionHead, Encoded, ManhattanHead, SoftMatch
 from ostinato.subword_embedding import SubwordEmbedding, pad_tokens
 from ostinato.tasks.pair_codec import Pair, PairCodec, PairTextSettings
 from ostinato.tasks.pair_examples import PairReader, PairReadingSettings
@@ -56,7 +57,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["aligned", "distribution"])
+@pytest.fixture(scope="module", params=["matched", "distribution"])
 def model(request: Any, files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param) / "m"
     Similarity(compare=request.param, **SMALL).fit(files["train"], files["dev"], folder, progress=False)
@@ -180,30 +181,34 @@ def test_heads_are_their_formulas(seed: int) -> None:
     torch.testing.assert_close(head.loss(a, b, scores), kl, rtol=1e-4, atol=1e-5)
 
 
-def test_alignment_is_its_formula_and_padding_no_part_of_it() -> None:
+@torch.no_grad()
+def test_matching_is_its_formula_and_padding_no_part_of_it() -> None:
     torch.manual_seed(0)
-    align = Alignment(3, 4)
+    match = SoftMatch(3)
     words = [torch.randn(2, 3), torch.randn(5, 3)]
+    words[1][3] = words[0][1] * 2  # one word is there in both
 
-    def matched(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        found = []
-        for u in own:
-            e = torch.stack([align.key(u) @ align.key(v) / 2 for v in other])
-            beta = (e.softmax(0).unsqueeze(1) * other).sum(0)
-            found.append(torch.relu(align.match(torch.cat([u * beta, (u - beta).abs()]))))
-        rows = torch.stack(found)
-        return torch.cat([rows.mean(0), rows.amax(0)])
+    def found(own: torch.Tensor, other: torch.Tensor) -> list[float]:
+        best = [max(float(u @ v / (u.norm() * v.norm())) for v in other) for u in own]
+        weights = [float(torch.sigmoid(match.weight(u))) for u in own]
+        shares = [weight / sum(weights) for weight in weights]
+        kernels = [
+            sum(w * math.exp(-((b - 0.2 * k) ** 2) / 0.045) for w, b in zip(shares, best, strict=True))
+            for k in range(6)
+        ]
+        return [*kernels, sum(w * b for w, b in zip(shares, best, strict=True)), min(best)]
 
     def side(rows: torch.Tensor) -> Encoded:
-        padded = torch.zeros(1, 7, 3)
+        padded = torch.full((1, 7, 3), 9.0)
         padded[0, : len(rows)] = rows
         return Encoded(torch.zeros(1, 1), padded, (torch.arange(7) < len(rows)).unsqueeze(0))
 
     a, b = map(side, words)
-    wanted = matched(words[0], words[1]) + matched(words[1], words[0])
-    torch.testing.assert_close(align(a, b)[0], wanted)
-    torch.testing.assert_close(align(b, a)[0], wanted)
-    assert align(a, side(torch.zeros(0, 3))).isfinite().all()
+    one, two = (torch.tensor(found(*pair)) for pair in (words, words[::-1]))
+    wanted = torch.cat([one + two, (one - two).abs()])
+    torch.testing.assert_close(match(a, b)[0], wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(match(b, a)[0], wanted, rtol=1e-4, atol=1e-5)
+    assert match(a, side(torch.zeros(0, 3))).isfinite().all()
 
 
 def test_figures_are_those_of_scipy() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +14,8 @@ class Encoded(NamedTuple):
 
     vectors: Tensor
     """[texts, features]."""
-    words: Tensor | None = None
-    """A vector for each word, [texts, time, features]; needed by `Alignment` alone."""
+    own: Tensor | None = None
+    """The own vector of each word, [texts, time, features]; needed by `SoftMatch` alone."""
     mask: Tensor | None = None
     """Which of them are no padding, bool [texts, time]."""
 
@@ -53,70 +52,71 @@ class CosineHead(nn.Module):
         return functional.mse_loss(self(a, b), scores, reduction="sum")
 
 
-class Alignment(nn.Module):
-    """What each word of a text finds in the other (after Parikh et al. 2016, sections 3.1-3.3).
+class SoftMatch(nn.Module):
+    """How many words of a text have one like them in the other, and how like (after Xiong et al. 2017, section 3.1).
 
-    e_ij = (K u_i) · (K v_j) / √k;  β_i = Σ_j softmax_j(e_ij) v_j;  m_i = ReLU(G [u_i ⊙ β_i; |u_i − β_i|] + g);
-    of the text [mean_i m_i; max_i m_i], and the sum of both texts' is the same whichever comes first.
+    b_i = max_j cos(e_i, e'_j);  w_i = σ(v · e_i + d) / Σ σ(·);
+    φ_k = Σ_i w_i exp(−(b_i − μ_k)² / (2·0.15²)) with μ = 0, 0.2, … 1;  f = [φ; Σ_i w_i b_i; min_i b_i] of either text,
+    and of the pair [f + f'; |f − f'|], the same whichever comes first.
+
+    It reads the words' own vectors, so two words never seen that are one word match.
 
     Args:
-        features: of a word's vector u or v.
-        size: k, and units of m.
-        dropout: on what G reads.
+        features: of a word's own vector e.
     """
 
-    def __init__(self, features: int, size: int, dropout: float = 0.0) -> None:
+    size = 16
+
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.key, self.match = nn.Linear(features, size, bias=False), nn.Linear(2 * features, size)
-        self.dropout = nn.Dropout(dropout)
+        self.weight = nn.Linear(features, 1)
 
     def forward(self, a: Encoded, b: Encoded) -> Tensor:
-        """Texts [pairs] → [pairs, 2·size]."""
-        assert a.words is not None and b.words is not None  # noqa: S101
-        assert a.mask is not None and b.mask is not None  # noqa: S101
-        scores = self.key(a.words) @ self.key(b.words).transpose(1, 2) / math.sqrt(self.key.out_features)
-        return self._found(a, b, scores, b.mask) + self._found(b, a, scores.transpose(1, 2), a.mask)
+        """Texts [pairs] → [pairs, 16]."""
+        assert a.own is not None and b.own is not None  # noqa: S101
+        cosines = functional.normalize(a.own, dim=2) @ functional.normalize(b.own, dim=2).transpose(1, 2)
+        first, second = self._side(cosines, a, b), self._side(cosines.transpose(1, 2), b, a)
+        return torch.cat([first + second, (first - second).abs()], dim=1)
 
-    def _found(self, own: Encoded, other: Encoded, scores: Tensor, there: Tensor) -> Tensor:
-        weights = scores.masked_fill(~there.unsqueeze(1), torch.finfo(scores.dtype).min).softmax(2)
-        words: Any = own.words
-        others: Any = other.words
-        found = weights @ others
-        both = self.dropout(torch.cat([words * found, (words - found).abs()], dim=2))
-        own_mask: Any = own.mask
-        match = torch.relu(self.match(both)).masked_fill(~own_mask.unsqueeze(2), 0)  # so 0 is no more than any
-        return torch.cat([match.sum(1) / own_mask.sum(1, keepdim=True).clamp(min=1), match.amax(1)], dim=1)
+    def _side(self, cosines: Tensor, own: Encoded, other: Encoded) -> Tensor:
+        mask: Any = own.mask
+        there: Any = other.mask
+        best = cosines.masked_fill(~there.unsqueeze(1), -1).amax(2)
+        words: Any = own.own
+        weights = torch.sigmoid(self.weight(words)).squeeze(2) * mask
+        weights = (weights / weights.sum(1, keepdim=True).clamp(min=1e-9)).unsqueeze(2)
+        means = torch.linspace(0, 1, self.size // 2 - 2, device=best.device)
+        counts = (weights * torch.exp(-((best.unsqueeze(2) - means) ** 2) / (2 * 0.15**2))).sum(1)
+        least = best.masked_fill(~mask, 1).amin(1, keepdim=True)
+        return torch.cat([counts, (weights.squeeze(2) * best).sum(1, keepdim=True), least], dim=1)
 
 
 class Comparison(nn.Module):
-    """h = σ(W₁ (a ⊙ b) + W₂ |a − b| + b_h) (Tai et al. 2015, eq. 15); with words, + W₃ of their `Alignment`.
+    """h = σ(W₁ (a ⊙ b) + W₂ |a − b| + b_h) (Tai et al. 2015, eq. 15); if words are matched, + W₃ of their `SoftMatch`.
 
     It is the same whichever of the two comes first.
 
     Args:
         features: of a text's vector.
         hidden_size: units of h.
-        dropout: on all that it reads, and on h.
-        words: features of a word's vector, if words are aligned, else 0.
-        align_size: see `Alignment`.
+        dropout: on what W₁ and W₂ read, and on h.
+        words: features of a word's own vector, if words are matched, else 0.
     """
 
-    def __init__(
-        self, features: int, hidden_size: int, dropout: float = 0.0, words: int = 0, align_size: int = 100
-    ) -> None:
+    def __init__(self, features: int, hidden_size: int, dropout: float = 0.0, words: int = 0) -> None:
         super().__init__()
         self.linear = nn.Linear(2 * features, hidden_size)
         self.dropout = nn.Dropout(dropout)
-        self.alignment = Alignment(words, align_size, dropout) if words else None
+        self.match = SoftMatch(words) if words else None
         if words:
-            self.aligned = nn.Linear(2 * align_size, hidden_size, bias=False)
+            self.matched = nn.Linear(SoftMatch.size, hidden_size, bias=False)
 
     def forward(self, a: Encoded, b: Encoded) -> Tensor:
         """Texts [pairs], or one of them → h [pairs, hidden]."""
         both = self.dropout(torch.cat([a.vectors * b.vectors, (a.vectors - b.vectors).abs()], dim=-1))
         total = self.linear(both)
-        if self.alignment is not None:
-            total = total + self.aligned(self.alignment(a, b))
+        if self.match is not None:
+            total = total + self.matched(self.match(a, b))
         return self.dropout(torch.sigmoid(total))
 
 

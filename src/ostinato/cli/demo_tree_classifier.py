@@ -1,4 +1,4 @@
-"""`ostinato demo tree-classifier`: what each part of a function of the standard library is, from what stands in it."""
+"""`ostinato demo tree-classifier`: what a statement of the standard library is, from the names and signs in it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ostinato.codecs.trees import Tree, read_json
 from ostinato.tasks.linear_classifier import LinearClassifier
 from ostinato.tasks.tree_classifier import TreeClassifier
 
-NAME = "functions.txt"
-_SMALLEST, _LARGEST = 12, 90  # nodes of a function
-_EVERY = {"train": 7, "test": 25}  # a function out of so many is taken
+NAME = "statements.txt"
+_SMALLEST, _LARGEST = 4, 60  # nodes of a statement
+_EVERY = {"train": 10, "test": 40}  # a statement out of so many is taken
 
 
 def tree_of(node: ast.AST) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def tree_of(node: ast.AST) -> dict[str, Any]:
     return {"label": kind, "children": children} if children else {"word": kind}
 
 
-def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
-    """Module and definition of functions of the standard library, without names, docstrings and type comments."""
+def statements() -> Iterator[tuple[str, ast.stmt]]:
+    """Module and syntax tree of the statements of the functions of the standard library, but for docstrings."""
     root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
         if {"site-packages", "test", "tests", "encodings", "idlelib", "lib2to3"} & set(path.parts):
@@ -55,19 +55,18 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
             continue
         for node in ast.walk(module):
             if isinstance(node, ast.FunctionDef):
-                if ast.get_docstring(node) is not None and len(node.body) > 1:
-                    node.body = node.body[1:]
-                if _SMALLEST < sum(1 for _ in ast.walk(node)) < _LARGEST:
-                    yield str(path.relative_to(root)), node
+                for each in node.body[ast.get_docstring(node) is not None :]:
+                    if _SMALLEST < sum(1 for _ in ast.walk(each)) < _LARGEST:
+                        yield str(path.relative_to(root)), each
 
 
 def demo(output: Path, minutes: float | None, quiet: bool) -> None:
     """Train a tree classifier on syntax trees, beside a linear one that has the same words, and show what it says."""
     parts: dict[str, list[Tree]] = {"train": [], "test": []}
-    sources: list[ast.FunctionDef] = []
+    sources: list[ast.stmt] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for at, (module, node) in enumerate(functions()):
+        for at, (module, node) in enumerate(statements()):
             part = "test" if zlib.crc32(module.encode()) % 4 == 0 else "train"  # whole modules
             if at % _EVERY[part] == 0:
                 parts[part].append(read_json(json.dumps(tree_of(node))))
@@ -87,27 +86,36 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
         linear = LinearClassifier(lowercase=False).fit(folder / "train.phrases", progress=False)
         beside = linear.evaluate(folder / "test.phrases")
         said = list(model.predict(parts["test"]))
-    kinds = Counter(label for tree in parts["test"] for label in tree.labels if label)
+    kinds = Counter(tree.labels[-1] for tree in parts["test"])
     often, times = kinds.most_common(1)[0]
-    print(
-        f"\n{len(parts['train']):,} functions of the standard library; {len(parts['test']):,} of other modules to test."
-    )
-    print(f"Which of {len(model.codec.labels)} kinds a part of a function is, told from the names and signs in it:")
-    print(f"  always {often:<26} {times / kinds.total():6.1%}")
-    print(f"  linear, on the names and signs   {beside['accuracy']:6.1%}")
-    print(f"  child-sum Tree-LSTM              {found['node_accuracy']:6.1%}")
+    sizes = {part: len(its) for part, its in parts.items()}
+    print(f"\n{sizes['train']:,} statements of the standard library; {sizes['test']:,} of other modules to test.")
+    print(f"Which of {len(model.codec.labels)} kinds a statement, or a part of it, is:  statements  all parts")
+    rows = {
+        f"always {often}": (times / kinds.total(), None),
+        "linear, on the names and signs in it": (_of_roots(linear, parts["test"]), beside["accuracy"]),
+        "child-sum Tree-LSTM": (found["root_accuracy"], found["node_accuracy"]),
+    }
+    for name, (of_roots, of_all) in rows.items():
+        print(f"  {name:<44} {of_roots:10.1%} {'' if of_all is None else f'{of_all:10.1%}'}")
     print("\nSome statements of the test, with the kind that the tree was told to be:")
     for tree, node, each in list(zip(parts["test"], sources, said, strict=True))[:: max(1, len(said) // 6)][:6]:
-        at = tree.children()[-1][-1]  # the last statement
-        verdict = "" if each.tree.labels[at] == tree.labels[at] else f", and is {tree.labels[at]}"
-        text = " ".join(ast.unparse(node.body[-1]).split())
-        print(f"  {text[:70]}{'…' if len(text) > 70 else ''}\n      {each.tree.labels[at]}{verdict}")
+        verdict = "" if each.label == tree.labels[-1] else f", and is {tree.labels[-1]}"
+        text = " ".join(ast.unparse(node).split())
+        print(f"  {each.label:<9} {text[:90]}{'…' if len(text) > 90 else ''}{verdict}")
     print(
         f"\nThe model is in {output}. What next:\n"
         f"  ostinato info {output}\n"
         "  ostinato fit tree-classifier YOUR-trees.txt -o models/mine\n"
         "  ostinato predict models/mine new-trees.txt --nodes"
     )
+
+
+def _of_roots(linear: LinearClassifier, trees: list[Tree]) -> float:
+    """The share of whole statements that the linear classifier names."""
+    texts = [" ".join(list(_phrases(tree))[-1][1]) for tree in trees]
+    said = [found.labels[0] for found in linear.predict(texts)]
+    return sum(a == tree.labels[-1] for a, tree in zip(said, trees, strict=True)) / len(trees)
 
 
 def _phrases(tree: Tree) -> Iterator[tuple[str, list[str]]]:

@@ -37,13 +37,13 @@ class ComparingSettings(Settings):
     bidirectional: bool = Field(True, description="read in both directions; hidden_size is that of each")
     pooling: Literal["last", "mean", "max", "attention"] = Field("max", description="of the steps to a vector")
     words_in_vector: bool = Field(True, description="the mean of the words' own vectors is a part of a text's vector")
-    compare: Literal["aligned", "distribution", "manhattan", "cosine"] = Field(
-        "aligned",
-        description="distribution: features of both vectors (Tai 2015); aligned: and what each word finds in the other "
-        "text; manhattan: exp(−L1) (MaLSTM); cosine",
+    compare: Literal["matched", "distribution", "manhattan", "cosine"] = Field(
+        "matched",
+        description="distribution: features of both vectors (Tai 2015); matched: and how well their words match; "
+        "manhattan: exp(−L1) (MaLSTM); cosine",
     )
     compare_size: int = Field(50, ge=1, description="units between features and marks")
-    marks: int = Field(5, ge=2, description="on the scale, for aligned and distribution")
+    marks: int = Field(5, ge=2, description="on the scale, for matched and distribution")
     label_weight: float = Field(1.0, ge=0, description="of the loss of the pairs' labels, if the data have them")
 
 
@@ -54,7 +54,7 @@ class SimilaritySettings(
 
     hidden_size: int = Field(100, ge=1, description="units of a layer, of each direction")
     num_layers: int = Field(1, ge=1, description="layers upon each other")
-    dropout: float = Field(0.3, ge=0, lt=1, description="on words, between layers, and before and after comparing")
+    dropout: float = Field(0.4, ge=0, lt=1, description="on words, between layers, and before and after comparing")
     embedding_size: int | None = Field(None, ge=1, description="features of a word [default: hidden_size]")
     epochs: int = Field(12, ge=1, description="passes over the training data")
     learning_rate: float | Literal["auto"] = Field(0.002, description="peak rate; auto: found by a short sweep")
@@ -152,11 +152,10 @@ class Similarity(SupervisedModel):
         network = recurrent_network(s, width, s.bidirectional)
         pooling = make_pooling(s.pooling, network.output_size)
         parts = (embedding, network, pooling, nn.Identity(), s.around()[0], 0.0)
-        encoder = TextEncoder(*parts, words=width if s.words_in_vector else 0, every=s.compare == "aligned")
-        states = network.output_size + width if encoder.every else 0
+        encoder = TextEncoder(*parts, words=width if s.words_in_vector else 0, every=s.compare == "matched")
 
         def comparison() -> Comparison:
-            return Comparison(encoder.output_size, s.compare_size, s.around()[1], states)
+            return Comparison(encoder.output_size, s.compare_size, s.around()[1], width if encoder.every else 0)
 
         heads = {"manhattan": ManhattanHead, "cosine": CosineHead}
         head = heads[s.compare]() if s.compare in heads else DistributionHead(comparison(), s.compare_size, s.marks)
@@ -284,7 +283,7 @@ class Similarity(SupervisedModel):
 
 
 class TextEncoder(SeqToVec):
-    """A `SeqToVec` that gives more than a vector: [pooled; (1/T) Σ_t e_t], and for each word [h_t; e_t].
+    """A `SeqToVec` that gives more than a vector: [pooled; (1/T) Σ_t e_t], and the own vector e_t of each word.
 
     Args:
         parts: as of `SeqToVec`.
@@ -299,17 +298,17 @@ class TextEncoder(SeqToVec):
 
     def forward(self, ids: Any, lengths: Tensor) -> Encoded:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Tokens [time, texts] and lengths [texts] → the texts."""
-        embedded = self.input_dropout(self.embedding(ids))
+        own = self.embedding(ids)
+        embedded = self.input_dropout(own)
         outputs, state = self.network(embedded, None, lengths)
         vectors = self.pooling(outputs, state, lengths)
         if self.words:
             vectors = torch.cat([vectors, MeanPooling()(embedded, state, lengths)], dim=-1)
         if not self.every:
             return Encoded(vectors)
-        mask = valid_steps(len(outputs), lengths, outputs)
+        mask = valid_steps(len(own), lengths, own)
         assert mask is not None  # noqa: S101
-        words = torch.cat([outputs, embedded], dim=2).masked_fill(~mask.unsqueeze(2), 0)
-        return Encoded(vectors, words.transpose(0, 1), mask.t())
+        return Encoded(vectors, own.transpose(0, 1), mask.t())
 
 
 class WordsOnly(nn.Module):
