@@ -63,7 +63,7 @@ def ours(split: Split, options: dict[str, Any]) -> dict[str, float]:
     started = time.process_time()
     # cooking has no validation part besides what is scored; the model takes nothing from it
     held_out = split.get("validation", split["test"])
-    model = LinearClassifier(**options).fit(split["train"], held_out, progress=False)
+    model = LinearClassifier(**options).fit(split["train"], validation=held_out, progress=False)
     seconds = time.process_time() - started
     started = time.process_time()
     figures = model.evaluate(split["test"])

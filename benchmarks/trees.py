@@ -1,8 +1,8 @@
 r"""How good are recursive networks on the Stanford Sentiment Treebank, and what does a batch of trees cost?
 
 *quality*: train and dev choose, test is reported; no pre-trained vectors. A tree classifier of each cell, five labels
-and two, and an LSTM over the same words that learns the same labels: every phrase of the training trees is an example of
-it, its label that of its node. All by one loop, with the same optimiser, batches of as many labels, and dropout; the
+and two, and an LSTM over the same words that learns the same labels: every phrase of the training trees is an example,
+its label that of its node. All by one loop, with the same optimiser, batches of as many labels, and dropout; the
 epoch with the best accuracy on the whole sentences of dev is kept.
 
 *speed*: forward and backward of a batch of 25 trees of the training part, at one width for words and units: the binary

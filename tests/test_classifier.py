@@ -138,7 +138,7 @@ def test_figures_are_those_of_scikit_learn(seed, several):
 
     model: Any = Scoring()
     model._codec = type("Codec", (), {"labels": ("a", "b", "c"), "several": several})
-    found = model.measure(Example(str(at), each) for at, each in enumerate(wanted))
+    found = model.compare(Example(str(at), each) for at, each in enumerate(wanted))
     best = scores.argmax(1)
     chosen = [{names[k] for k in range(3) if row[k] > 0} if several else set() for row in scores]
     chosen = [each or {names[best[at]]} for at, each in enumerate(chosen)]
@@ -159,7 +159,7 @@ def test_figures_are_those_of_scikit_learn(seed, several):
 def test_a_text_with_several_labels(cooking):
     model = fit(cooking, validation_fraction=0.2)
     assert model.labels == ("bread", "fish", "tea") and model.codec.several
-    (found,) = model.predict(["flour and yeast in the oven"], top=3)
+    (found,) = model.rank(["flour and yeast in the oven"], top=3)
     assert found.labels[0] == "bread" and found.scores == sorted(found.scores, reverse=True) and len(found.scores) == 3
     figures = model.evaluate(cooking)
     assert figures["precision_at_1"] == 1.0 and figures["f1_micro"] > 0.9 and figures["examples"] == 60
@@ -177,7 +177,7 @@ def test_chinese_reviews_by_words_and_by_characters(reviews):
     ):
         model = fit(reviews, **options)
         assert model.evaluate(reviews)["accuracy"] == 1.0, options
-        assert [each.labels for each in model.predict(["干净舒服", "又脏又吵"])] == [["good"], ["bad"]]
+        assert [each.labels for each in model.rank(["干净舒服", "又脏又吵"])] == [["good"], ["bad"]]
     assert fit(reviews).codec.features.analyzer_.tokens == "chinese"
 
 
@@ -186,7 +186,7 @@ def test_a_model_of_english_needs_no_dictionary(cooking, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "has_dictionary", lambda: False)
     loaded = ostinato.load(tmp_path / "model")
     assert loaded.codec.features.analyzer_.tokens == "words"
-    assert next(loaded.predict(["green leaves"])).labels == ["tea"]
+    assert next(loaded.rank(["green leaves"])).labels == ["tea"]
 
 
 def test_without_a_dictionary_chinese_is_taken_by_character(reviews, monkeypatch, capsys):
@@ -198,7 +198,7 @@ def test_without_a_dictionary_chinese_is_taken_by_character(reviews, monkeypatch
 
 def test_logistic_scores_are_probabilities(reviews):
     model = fit(reviews, loss="logistic", C=10)
-    (found,) = model.predict(["干净舒服"], top=2)
+    (found,) = model.rank(["干净舒服"], top=2)
     assert found.labels == ["good", "bad"] and sum(found.scores) == pytest.approx(1, abs=1e-6)
     assert found.scores[0] > 0.8 and model.threshold == 0.5
 
@@ -220,7 +220,7 @@ def test_texts_are_told_as_they_come(cooking, monkeypatch):
             read.append(at)
             yield "salmon"
 
-    found = model.predict(texts())
+    found = model.rank(texts())
     assert read == [] and next(found).labels == ["fish"] and len(read) <= 8
 
 
@@ -237,7 +237,7 @@ def test_a_bundle_like_any_other(cooking, tmp_path):
             isinstance(loaded, LinearClassifier) and loaded.metrics == made.metrics and loaded.settings == made.settings
         )
         texts = ["salmon bones", "", "unseen", "kneaded flour"]
-        assert list(loaded.predict(texts, 2)) == list(made.predict(texts, 2))
+        assert list(loaded.rank(texts, 2)) == list(made.rank(texts, 2))
     card = (tmp_path / "model" / "README.md").read_text()
     assert "pipeline_tag: text-classification" in card and "terms × 3 labels" in card and "yeast" in card
     with pytest.raises(BundleError, match=r"--overwrite replaces it$"):
@@ -293,15 +293,15 @@ def test_what_is_wrong_is_told(content, options, message, tmp_path):
 
 def test_calls_that_are_wrong(cooking):
     with pytest.raises(SettingsError, match="has not been trained"):
-        LinearClassifier().predict(["a"])
+        LinearClassifier().rank(["a"])
     model = fit(cooking)
     for top in (0, 4):
         with pytest.raises(SettingsError, match=f"top = {top}: from 1 to 3"):
-            model.predict(["a"], top)
+            model.rank(["a"], top)
     with pytest.raises(DataError, match="expected many texts"):
-        model.predict("a text")
+        model.rank("a text")
     with pytest.raises(DataError, match="text 1: expected a text, found int"):
-        list(model.predict(["a", 3]))
+        list(model.rank(["a", 3]))
     with pytest.raises(SettingsError, match="batch_size: a classifier"):
         model.evaluate(cooking, batch_size=8)
 
@@ -330,17 +330,16 @@ def test_the_commands(cooking, tmp_path, call):
     told = call("info", folder)
     assert "linear-classifier" in told and "cooking.txt" in told and "validation precision at 1" in told
     (tmp_path / "new.csv").write_text("id,text\n1,green leaves\n2,\n3,trout\n")
-    lines = [
-        line.split("\t") for line in call("predict", folder, tmp_path / "new.csv", "--column", "text").splitlines()
-    ]
+    lines = [line.split("\t") for line in call("predict", folder, tmp_path / "new.csv", "--text", "text").splitlines()]
     assert [line[0] for line in lines][::2] == ["tea", "fish"] and all(math.isfinite(float(line[1])) for line in lines)
     rows = [
         json.loads(line) for line in call("predict", folder, tmp_path / "new.csv", "--top", 2, "--json").splitlines()
     ]
     assert [row["text"] for row in rows] == ["green leaves", "", "trout"] and len(rows[0]["labels"]) == 2
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert call("predict", folder, cooking).count("\n") == 60  # labels of the file are not read
     for verb in ("generate", "score"):
         with pytest.raises(SettingsError, match=f"a linear-classifier cannot {verb}; what it can: evaluate, predict"):
             call(verb, folder, *([cooking] if verb == "score" else []))
-    with pytest.raises(OstinatoError, match=r"model = 'liner': one of linear \(did you mean linear\?\)"):
+    with pytest.raises(OstinatoError, match=r"model = 'liner': one of recurrent, .*linear \(did you mean linear\?\)"):
         call("fit", "classifier", cooking, "-o", tmp_path / "x", "--model", "liner")

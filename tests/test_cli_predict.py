@@ -52,7 +52,7 @@ def test_outputs(model: Path, tmp_path: Path, run: Any) -> None:
         else:
             found = list(csv.DictReader(text.splitlines(), delimiter="," if suffix == ".csv" else "\t"))
             assert [row["text"] for row in found] == ["fine", '"stale", 旧']
-            assert [json.loads(row["labels"]) for row in found] == [["good"], ["bad"]]
+            assert [row["label"] for row in found] == ["good", "bad"]
     assert run("predict", model, new, "-q", "-o", tmp_path / "quiet.csv")[1] == ""
 
 

@@ -14,17 +14,17 @@ from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
         ("a.txt", "__label__x __label__y one two\n\n__label__x three\n", {}),
         ("a.csv", "label,text\nx|y,one two\nx,three\n", {"label_separator": "|"}),
         ("a.csv", 'id,labels,text\n1,"x, y",one two\n2,x,three\n', {"label_separator": ","}),
-        ("a.tsv", "x y\tone two\nx\tthree\n", {"header": False, "label_column": "1", "label_separator": " "}),
+        ("a.tsv", "x y\tone two\nx\tthree\n", {"header": False, "label": "1", "label_separator": " "}),
         ("a.jsonl", '{"labels": ["x", "y", "x"], "text": "one two"}\n{"labels": "x", "text": "three"}\n', {}),
         (
             "a.jsonl",
             '{"kind": ["x", "y"], "body": "one two"}\n{"kind": ["x"], "body": "three"}',
-            {"label_column": "kind"},
+            {"label": "kind"},
         ),
         (
             "a.data",
             "kind,label,body\na,x;y,one two\nb,x;,three\n",
-            {"format": "csv", "text_column": "body", "label_separator": ";"},
+            {"format": "csv", "text": "body", "label_separator": ";"},
         ),
     ],
 )

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from ostinato.data import TextReader
-from ostinato.errors import DataError, SettingsError, nearest
+from ostinato.errors import DataError, MissingExtra, SettingsError, nearest
 
-RecordFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "fasttext"]
+RecordFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "fasttext", "parquet"]
 LABEL = "__label__"  # what fastText puts before a label
 TEXT = "text"
-_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_SUFFIXES = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"
+}  # fmt: skip
+_ROWS_OF_PARQUET = 1024  # in memory at once
 _LONGEST_FIELD = 1 << 24  # characters; a quotation mark that is never closed would take in the rest of the file
 
 
@@ -51,7 +54,9 @@ class Record(NamedTuple):
         """
         found = self.value(column)
         if not isinstance(found, str):
-            raise DataError(f"{self.where}: column {column!r}: expected text, found {json.dumps(found)[:40]}")
+            raise DataError(
+                f"{self.where}: column {column!r}: expected text, found {json.dumps(found, default=str)[:40]}"
+            )
         return found
 
 
@@ -64,6 +69,7 @@ class RecordReader:
     | `csv` | .csv | a row of comma-separated values; quoted ones may hold commas and line ends |
     | `tsv` | .tsv | a line of values between tabs, in which a quotation mark is a character like others |
     | `jsonl` | .jsonl, .ndjson, .json | a line with a JSON object; empty lines are passed over |
+    | `parquet` | .parquet | a row, its number being the line (the extra `data`); read by row groups |
     | `fasttext` | see below | a line with labels, such as `__label__pos`, and a text: the columns `label` and `text` |
     | `text` | all else | a line: the column `text` |
 
@@ -103,8 +109,9 @@ class RecordReader:
         """
         for path in self.files:
             lines = _Lines(path, TextReader([path], self.encoding, self.errors).blocks())
-            kind = self.format if self.format != "auto" else _format(path, lines.first())
-            for fields, line in _READERS[kind](lines, self.header):
+            kind = record_format(path, lines.first) if self.format == "auto" else self.format
+            rows = _parquet(path) if kind == "parquet" else _READERS[kind](lines, self.header)
+            for fields, line in rows:
                 yield Record(fields, path, line)
 
     def texts(self, column: str | None = None) -> Iterator[str]:
@@ -123,7 +130,7 @@ class RecordReader:
         """
         for path in self.files:
             blocks = TextReader([path], self.encoding, self.errors).blocks
-            kind = self.format if self.format != "auto" else _format(path, next(blocks(), ""))
+            kind = record_format(path, lambda: next(blocks(), "")) if self.format == "auto" else self.format  # noqa: B023 - called here
             if kind == "text" and column in (None, TEXT):
                 for block in blocks():
                     yield from block.split("\n")
@@ -175,9 +182,10 @@ class _Lines:
             yield line
 
 
-def _format(path: Path, first: str) -> str:
+def record_format(path: Path, first: Callable[[], str]) -> str:
+    """The format of a file by its name, or else by its first line."""
     suffix = next((suffix.lower() for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "")
-    return _SUFFIXES.get(suffix) or ("fasttext" if first.startswith(LABEL) else "text")
+    return _SUFFIXES.get(suffix) or ("fasttext" if first().startswith(LABEL) else "text")
 
 
 Rows = Iterator[tuple[dict[str, Any], int]]  # fields, and the line at which they begin
@@ -247,6 +255,33 @@ def _table(path: Path, rows: Iterator[tuple[list[str], int]], header: bool) -> R
         yield dict(zip(names, row, strict=True)), line
 
 
+def _parquet(path: Path) -> Rows:
+    """Rows of a Parquet file, a row group at a time, by number."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtra("pyarrow", "data", f"{path}: reading Parquet") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise DataError(f"{path}: two columns have one name: {', '.join(names)}")
+            batches = file.iter_batches(_ROWS_OF_PARQUET)
+            rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+            for number, row in enumerate(rows, 1):
+                yield row, number
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not Parquet, or damaged: {error}") from None
+
+
 _READERS: dict[str, Callable[[_Lines, bool], Rows]] = {
     "text": _text, "csv": _csv, "tsv": _tsv, "jsonl": _jsonl, "fasttext": _fasttext
 }  # fmt: skip
+
+
+def numbered_lines(path: Path, encoding: str = "utf-8", errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """The lines of a file without their ends, each with its number, from 1; see `TextReader`."""
+    lines = _Lines(path, TextReader([path], encoding, errors).blocks())
+    for line in lines:
+        yield lines.number, line

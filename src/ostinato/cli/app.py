@@ -16,6 +16,7 @@ COMMANDS = {
     "index": ("ostinato.cli.index", "Make files searchable."),
     "search": ("ostinato.cli.search", "Find documents in an index."),
     "generate": ("ostinato.cli.generate", "Let a model write."),
+    "compare": ("ostinato.cli.compare", "Train several models on the same data, and say which to choose."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
     "predict": ("ostinato.cli.predict", "What a model says of each example of files."),
     "similar": ("ostinato.cli.similar", "Rank the texts of a corpus by how like a query they are."),

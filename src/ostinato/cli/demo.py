@@ -15,6 +15,8 @@ DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
     "similarity": "ostinato.cli.demo_similarity",
     "tree-classifier": "ostinato.cli.demo_tree_classifier",
+    "tagger": "ostinato.cli.demo_tagger",
+    "translator": "ostinato.cli.demo_translator",
 }
 """task → the module with its `demo(output, minutes, quiet)`."""
 

@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-
 from ostinato.analysis import AnalyzerSettings
-from ostinato.cli.options import given, stop_words_of, with_settings
-from ostinato.cli.show import emit
-from ostinato.errors import SettingsError, nearest
+from ostinato.cli.classifiers import CLASSIFIERS
+from ostinato.cli.fit_by_model import fit_by_model_app
 from ostinato.features.tf_idf import TfIdfSettings
 from ostinato.tasks.examples import ExampleSettings
-from ostinato.tasks.linear_classifier import LinearClassifier, LinearClassifierSettings
+from ostinato.training.settings import TrainingSettings
 
-app = typer.Typer(add_completion=False)
-MODELS = {"linear": LinearClassifier}
-
-
-@app.command()
-@with_settings(
-    LinearClassifierSettings, {"Reading": ExampleSettings, "Terms": TfIdfSettings, "Text": AnalyzerSettings}, "Model"
+app = fit_by_model_app(
+    CLASSIFIERS,
+    "recurrent",
+    "recurrent (a bidirectional LSTM, unless --cell and others say otherwise), rnn, gru, lstm, bilstm, deep-bilstm, "
+    r"cnn, mlp (of the mean of the words), linear (on TF-IDF n-grams). \[default: recurrent]",
+    "Train a classifier: texts with one label or several to a model that names those of other texts.",
+    {
+        "Reading": ExampleSettings,
+        "Text": AnalyzerSettings,
+        "Linear: terms": TfIdfSettings,
+        "Training": TrainingSettings,
+    },
+    "Files (CSV, TSV, JSONL, Parquet, fastText's), a folder with one folder of texts for each label, patterns, or - "
+    "for standard input.",
 )
-def classifier(
-    corpus: Annotated[
-        list[str],
-        typer.Argument(help="Files (CSV, TSV, JSONL, fastText's), folders, patterns, or - for standard input."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model.")],
-    model: Annotated[str, typer.Option(help="linear: a linear model on TF-IDF n-grams.")] = "linear",
-    validation: Annotated[
-        list[str] | None, typer.Option(help="Validation file; instead of examples drawn at random.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options go before it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    **options: Any,
-) -> None:
-    """Train a classifier: texts with one label or several to a model that names those of other texts."""
-    if model not in MODELS:
-        raise SettingsError(f"model = {model!r}: one of {', '.join(MODELS)}{nearest(model, MODELS)}")
-    settings = given(stop_words_of(options), LinearClassifierSettings, config)
-    progress = False if quiet else None
-    fitted = MODELS[model](**settings).fit(corpus, validation or None, output, overwrite, progress)
-    emit(fitted.metrics | {"model": str(output)}, as_json)

@@ -68,5 +68,7 @@ def train(
             raise SettingsError("what to train on? name a file, a folder, a pattern, or - for standard input")
         if output is None:
             raise SettingsError("where to? give -o FOLDER")
-        fitted = model(**settings).fit(corpus, validation or None, output, overwrite, progress)
+        fitted = model(**settings).fit(
+            corpus, validation=validation or None, output=output, overwrite=overwrite, progress=progress
+        )
     emit(fitted.metrics | {"model": str(resume or output)}, as_json)

@@ -10,14 +10,23 @@ from ostinato.bundle import read_manifest
 from ostinato.errors import BundleError, SettingsError, nearest
 
 TASKS = {
+    "acceptability": "ostinato.tasks.acceptability:Acceptability",
+    "acceptability-score": "ostinato.tasks.acceptability_score:AcceptabilityScore",
     "bert": "ostinato.tasks.bert:Bert",
+    "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
+    "classifier": "ostinato.tasks.classifier:Classifier",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "similarity": "ostinato.tasks.similarity:Similarity",
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
+    "tagger": "ostinato.tasks.tagger:Tagger",
+    "translator": "ostinato.tasks.translator:Translator",
 }
 """Where the class of each task is."""
+
+
+_METHODS = {"score": "score_blocks"}  # a classifier's `score` is scikit-learn's
 
 
 def task_class(name: str) -> Any:
@@ -54,7 +63,8 @@ def load_for(verb: str, path: str | Path, device: str = "cpu") -> Any:
         SettingsError: if that is nothing a model of its task does.
     """
     model = load(path, device)
-    if not hasattr(model, verb):
-        able = ", ".join(each for each in ("evaluate", "generate", "predict", "score") if hasattr(model, each))
+    if not hasattr(model, _METHODS.get(verb, verb)):
+        verbs = ("evaluate", "generate", "predict", "score")
+        able = ", ".join(each for each in verbs if hasattr(model, _METHODS.get(each, each)))
         raise SettingsError(f"{path}: a {model.task} cannot {verb}; what it can: {able}")
     return model

@@ -168,13 +168,18 @@ class FittedModel(NetworkModel):
             raise TrainingError(f"{folder}: no evaluation gave a finite loss, so there is no best model to keep")
         self.read_weights(self.network, folder / bundle.WEIGHTS)  # early stopping restores the best
         self.network.eval()
+        further = self.finish(corpus)
         self.history = read_history(folder / bundle.HISTORY)
-        figures = {"loss": position.best_loss, **position.best_figures}
+        figures = {"loss": position.best_loss, **position.best_figures, **further}
         self.metrics = {f"validation_{name}": value for name, value in figures.items()}
         self.metrics |= {"best_step": position.best_step, "steps": position.step, "epochs": position.epoch}
         self.metrics |= {"skipped_steps": position.skipped, "training_seconds": round(position.seconds, 1)}
         self.write_about(folder)
         return self
+
+    def finish(self, corpus: Any) -> dict[str, float]:  # noqa: ARG002
+        """What is done once the best weights stand, such as a calibration; gives figures of the validation data."""
+        return {}
 
     def keep_best(self, step: int, loss: float) -> None:
         """Put the weights as they are into the bundle, whose model they are from now on."""

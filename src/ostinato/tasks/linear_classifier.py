@@ -20,7 +20,7 @@ from ostinato.features.tf_idf import TfIdfSettings
 from ostinato.one_against_rest import OneAgainstRest
 from ostinato.tasks.at_once import ModelAtOnce
 from ostinato.tasks.classifying import ClassifyingModel
-from ostinato.tasks.examples import ExampleReader, ExampleSettings
+from ostinato.tasks.examples import ExampleSettings
 from ostinato.tasks.parts import parts
 
 _SAMPLE = 1000  # texts that are looked through for Chinese
@@ -51,7 +51,7 @@ class LinearClassifierSettings(TfIdfSettings, AnalyzerSettings, ExampleSettings)
         return {"ngram_range": (1, 1)} | values if values.get("char_ngrams") else values
 
 
-class LinearClassifier(ClassifyingModel, ModelAtOnce):
+class LinearClassifier(ClassifyingModel, ModelAtOnce):  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
     r"""One linear score a label, see `OneAgainstRest`, of the TF-IDF vector of a text.
 
     Args:
@@ -61,8 +61,8 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
     >>> path = Path(tempfile.mkdtemp()) / "reviews.csv"
     >>> _ = path.write_text("label,text\n" + "good,a fine fish\nbad,a stale fish\n" * 20)
     >>> model = LinearClassifier().fit(path, progress=False)
-    >>> [found.labels for found in model.predict(["fine", "how stale"])]
-    [['good'], ['bad']]
+    >>> model.predict(["fine", "how stale"]).tolist()
+    ['good', 'bad']
     """
 
     task = "linear-classifier"
@@ -75,11 +75,9 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
     ) -> None:
         """Read, count, fit a weight vector a label, and measure."""
         s = self.settings
-        reading = self._part(ExampleSettings)
         train, held_out, self.data = parts(
-            corpus, validation, lambda files: ExampleReader(files, reading), s.validation_fraction, s.seed,
-            folder / bundle.RUN,
-        )  # fmt: skip
+            corpus, validation, self.reader, s.validation_fraction, s.seed, folder / bundle.RUN
+        )
         given: list[tuple[str, ...]] = []
 
         def texts() -> Iterator[str]:
@@ -97,10 +95,12 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
             )
         tell(f"{len(given):,} examples, {len(labels):,} labels, {x.shape[1]:,} terms")
         self._linear = OneAgainstRest.fit(x, given, labels, s.loss, s.C, s.seed, tell)
-        self._codec = LabelledTerms(features, labels, any(len(each) > 1 for each in given))
+        self._codec = LabelledTerms(features, labels, any(len(each) > 1 for each in given), self._in_memory or "str")
         self._codec.save(folder / bundle.CODEC)
         self.metrics = {"training_seconds": round(time.monotonic() - started, 1)}
-        self.metrics |= {f"validation_{name}": value for name, value in self.measure(held_out()).items()}
+        self.metrics |= {
+            f"validation_{name}": value for name, value in self.compare(held_out(), confusion=False).items()
+        }
         self.data |= {"train_examples": len(given), "labels": len(labels), "terms": x.shape[1]}
 
     def _features(self, sample: list[str], tell: Callable[[str], None]) -> TfIdf:
@@ -118,6 +118,11 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
     def threshold(self) -> float:
         """Of the scores."""
         return 0.5 if self.settings.loss == "logistic" else 0.0
+
+    @property
+    def probabilistic(self) -> bool:
+        """With loss = logistic."""
+        return self.settings.loss == "logistic"
 
     @property
     def linear(self) -> OneAgainstRest:
@@ -143,6 +148,10 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):
             self._linear = OneAgainstRest.from_tensors(bundle.read_tensors(path)[0], terms, len(self.labels))
         except ValueError as error:
             raise BundleError(f"{path}: does not fit codec/: {error}") from None
+
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return self.linear.weight.size + self.linear.bias.size
 
     def size(self) -> str:
         """How many weights."""

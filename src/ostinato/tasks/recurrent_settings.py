@@ -29,7 +29,7 @@ class RecurrentSettings(Settings):
     forget_bias: float = Field(1.0, description="initial bias of an LSTM's forget gate")
 
     @model_validator(mode="after")
-    def _know(self) -> Self:
+    def _know_kinds(self) -> Self:
         for name, known in (("cell", CELLS), ("weight_init", INITIALISERS), ("recurrent_init", [None, *INITIALISERS])):
             if (found := getattr(self, name)) not in known:
                 names = [each for each in known if each]

@@ -29,6 +29,10 @@ Row = Mapping[str, Any]
 """An example as numbers: an array, or a list, for each column."""
 
 
+LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error"})
+"""Of figures that choose the best epoch."""
+
+
 class Unusable(DataError):
     """An example from which nothing can be learned or measured, such as one whose label is not known."""
 
@@ -50,12 +54,12 @@ class SupervisedModel(FittedModel):
     on batches (`measure`).
     """
 
-    columns: ClassVar[dict[str, str]]
+    columns: dict[str, str]
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
-    criterion: ClassVar[str]
-    """The figure of `measure` that chooses the best epoch: the more the better, but for `loss`."""
+    criterion: str
+    """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
 
     @abstractmethod
     def reader(self, files: Sequence[Path], **changes: Any) -> Reader:
@@ -73,6 +77,16 @@ class SupervisedModel(FittedModel):
             Unusable: if it is to be passed over, and counted.
         """
 
+    def encode_all(self, examples: Sequence[Any]) -> list[Row | Unusable]:
+        """The rows of some thousand examples, or why one has none; for what is faster together than one by one."""
+        found: list[Row | Unusable] = []
+        for example in examples:
+            try:
+                found.append(self.encode(example))
+            except Unusable as reason:
+                found.append(reason)
+        return found
+
     @abstractmethod
     def batch(self, rows: Sequence[Row]) -> Any:
         """A batch, a tuple of tensors, of rows."""
@@ -88,6 +102,10 @@ class SupervisedModel(FittedModel):
     @abstractmethod
     def measure(self, batches: Iterable[Any]) -> dict[str, float]:
         """`loss`, a mean, and the figures of the field, of batches; the network is in evaluation mode."""
+
+    def measure_fully(self, batches: Iterable[Any]) -> dict[str, float]:
+        """What `evaluate` tells: the figures of `measure`, and more where a task has more to say."""
+        return self.measure(batches)
 
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Prepared:
         """Read, learn the codec, write both parts as numbers, unless that was done before."""
@@ -113,11 +131,12 @@ class SupervisedModel(FittedModel):
         skipped: Counter[str] = Counter()
 
         def rows() -> Iterator[Row]:
-            for example in examples:
-                try:
-                    yield self.encode(example)
-                except Unusable as reason:
-                    skipped[str(reason)] += 1
+            for block in in_batches(examples):
+                for row in self.encode_all(block):
+                    if isinstance(row, Unusable):
+                        skipped[str(row)] += 1
+                    else:
+                        yield row
 
         table = Table.write(folder, name, rows(), self.columns)
         for reason, count in skipped.most_common(5):
@@ -164,7 +183,9 @@ class SupervisedModel(FittedModel):
             collate: rows → a batch; `self.batch` if None.
         """
         for block in in_batches(examples):
-            rows = [(encode or self.encode)(example) for example in block]
+            rows: list[Any] = self.encode_all(block) if encode is None else [encode(example) for example in block]
+            if wrong := [row for row in rows if isinstance(row, Unusable)]:
+                raise wrong[0]
             order = np.argsort([len(row[self.length_column]) for row in rows], kind="stable")
             found: list[Any] = [None] * len(rows)
             for first in range(0, len(rows), self.settings.batch_size):
@@ -194,7 +215,7 @@ class SupervisedModel(FittedModel):
             run = Path(scratch)
             files = resolve(source_names(corpus, None)["corpus"], run)
             table = self._written(run, "examples", self.reader(files, **changes).examples())
-            found = self.measure(self.batches(table, batch_size=batch_size))
+            found = self.measure_fully(self.batches(table, batch_size=batch_size))
             return found | {"examples": len(table)}
 
 
@@ -230,7 +251,8 @@ class FromExamples:
         """The figures of the field on the validation examples."""
         found = self.model.measure(self.validation)
         loss, name = found.pop("loss"), self.model.criterion
-        return Evaluation(loss, loss if name == "loss" else -found[name], found)
+        figure = loss if name == "loss" else found[name]
+        return Evaluation(loss, figure if name in LESS_IS_BETTER else -figure, found)
 
     def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
         """A mean loss alone says nothing more."""
@@ -242,8 +264,8 @@ class FromExamples:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The same tuples with their tensors on a device."""
-    if isinstance(batch, Tensor):
+    """The same tuples with their tensors, and what else has a `to`, on a device."""
+    if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, tuple):
         parts = [to_device(part, device) for part in batch]

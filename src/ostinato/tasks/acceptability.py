@@ -1,0 +1,149 @@
+"""Acceptability: is this a well-formed sentence? By a trained classifier, its threshold chosen for Matthews' MCC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from ostinato import bundle
+from ostinato.codecs.labelled_text import LabelledText
+from ostinato.errors import DataError
+from ostinato.records import Record
+from ostinato.tasks.classifier import Classifier
+from ostinato.tasks.classifier_settings import ClassifierSettings
+from ostinato.tasks.examples import ExampleReader, ExampleSettings
+from ostinato.tasks.supervised import Prepared
+
+_COLA = ["1", "2", "3", "4"]  # source, label, the author's mark, sentence
+
+
+class AcceptabilityReader(ExampleReader):
+    r"""Labelled sentences; of four columns without names, as CoLA has, the second is the label, the fourth the text.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "cola.tsv"
+    >>> _ = path.write_text("gj04\t1\t\tHe left.\ngj04\t0\t*\tHe leave left.\n")
+    >>> list(AcceptabilityReader([path], ExampleSettings(header=False)).examples())
+    [Example(text='He left.', labels=('1',)), Example(text='He leave left.', labels=('0',))]
+    """
+
+    def text_of(self, record: Record) -> str:
+        """The sentence."""
+        if self.settings.text is None and list(record.fields) == _COLA:
+            return record.text(_COLA[3])
+        return super().text_of(record)
+
+    def label_column(self, record: Record) -> str:
+        """Where the label stands."""
+        return (
+            _COLA[1] if self.settings.label is None and list(record.fields) == _COLA else super().label_column(record)
+        )
+
+
+class SentenceSettings(ExampleSettings):
+    """How labelled sentences are read."""
+
+    header: bool = Field(False, description="the first row of a table names its columns; CoLA's files have no such row")
+
+
+class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
+    """All that can be set about a classifier of sentences."""
+
+    kind: Literal["single"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - no other
+        "single", description="of label"
+    )
+    criterion: str | None = Field("mcc", description="chooses the best epoch: mcc, accuracy, f1_macro or loss")
+    subwords: int = Field(10_000, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word")
+
+
+class SentenceModel:
+    """What both ways of judging sentences share: how they are read, and that there are two labels."""
+
+    settings: Any
+    _in_memory: str | None
+
+    def reader(self, files: Sequence[Path], **changes: Any) -> ExampleReader:
+        """Reads labelled sentences as the settings say, but for changes of them."""
+        own = {name: getattr(self.settings, name) for name in ExampleSettings.model_fields}
+        settings = ExampleSettings.checked({}) if self._in_memory else ExampleSettings.checked(own)
+        return AcceptabilityReader(files, settings.model_copy(update=changes))
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse what is no judgement.
+
+    Raises:
+        DataError: unless there are two labels; the later by the alphabet, 1 after 0, is *acceptable*.
+    """
+    if len(labels) != 2:
+        raise DataError(f"{len(labels)} labels, {', '.join(labels[:5])}: a sentence is acceptable (1) or not (0)")
+
+
+class Acceptability(SentenceModel, Classifier):
+    r"""A classifier whose border is where Matthews' correlation with the validation examples is highest.
+
+    With p = P(acceptable) at the calibrated temperature and τ the best threshold, the score of a sentence is
+    σ(log-odds p − log-odds τ), so that above ½ is acceptable. Labels are 0 and 1, or any two, the later by the alphabet
+    being *acceptable*.
+
+    Args:
+        settings: by name, see `AcceptabilitySettings`.
+
+    >>> good, bad = ["the cat sat", "a dog ran", "the dog sat"], ["cat the sat", "ran a dog", "sat dog the"]
+    >>> model = Acceptability(hidden_size=8, epochs=8, learning_rate=0.02, dropout=0.0, word_dropout=0.0, subwords=0)
+    >>> model = model.fit((good + bad) * 20, [1, 1, 1, 0, 0, 0] * 20)
+    >>> model.predict(["a dog sat"]).tolist()
+    [1]
+    """
+
+    task = "acceptability"
+    Settings = AcceptabilitySettings
+
+    def learn_codec(self, examples: Any) -> LabelledText:
+        """As of any classifier, of two labels."""
+        codec = super().learn_codec(examples)
+        check_labels(codec.labels)
+        return codec
+
+    @torch.inference_mode()
+    def finish(self, corpus: Prepared) -> dict[str, float]:
+        """Calibrate, then move the border."""
+        found = super().finish(corpus)
+        head, p, right = self.network.head, [], []
+        for batch in self.batches(corpus.validation):
+            p.append(head.probabilities(self.logits(self.on_device(batch)))[:, 1].cpu().numpy())
+            right += [labels[0] == 1 for labels in batch.given]
+        threshold, mcc = best_mcc(np.concatenate(p).astype(float), np.array(right))
+        threshold = min(max(threshold, 1e-6), 1 - 1e-6)
+        head.linear.bias[1] -= float(head.temperature) * math.log(threshold / (1 - threshold))
+        assert self._folder is not None  # noqa: S101
+        self.write_weights(self._folder / bundle.WEIGHTS, {})
+        return found | {"threshold": threshold, "mcc": mcc}
+
+
+def best_mcc(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """The threshold above which *yes* agrees best with what is right, and Matthews' correlation there.
+
+    MCC = (tp·tn − fp·fn) / √((tp + fp)(tp + fn)(tn + fp)(tn + fn)) (Matthews 1975), at each border between two scores.
+
+    >>> best_mcc(np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, True, True]))
+    (0.25, 1.0)
+    """
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], right[order].astype(float)
+    tp, told = hits.cumsum(), np.arange(1, len(hits) + 1)
+    yes, n = hits.sum(), len(hits)
+    fp, fn = told - tp, yes - tp
+    tn = n - yes - fp
+    spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    mcc = np.where(spread > 0, (tp * tn - fp * fn) / np.maximum(spread, 1e-300), 0.0)
+    mcc[:-1][scores[1:] == scores[:-1]] = -2.0  # equal scores are told alike
+    best = int(mcc.argmax())
+    below = scores[best + 1] if best + 1 < n else scores[best] - 1.0
+    return float((scores[best] + below) / 2), float(max(mcc[best], -1.0))

@@ -1,0 +1,260 @@
+"""Classification by a network: texts to one label, several, one in an order, or a number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ostinato import bundle
+from ostinato.analysis import Analyzer, AnalyzerSettings, tokens_for
+from ostinato.codecs.labelled_text import LabelledText, Labels, as_number
+from ostinato.codecs.vocabulary import Vocabulary
+from ostinato.features.matrices import in_batches
+from ostinato.kernels.cross_entropy import IGNORED
+from ostinato.tasks.calibrating import calibrate
+from ostinato.tasks.classifier_network import classifier_network
+from ostinato.tasks.classifier_settings import CRITERIA, ClassifierSettings
+from ostinato.tasks.classifying import ClassifyingModel, Prediction, WordWeight
+from ostinato.tasks.examples import Example
+from ostinato.tasks.explaining import explain
+from ostinato.tasks.label_figures import LabelFigures, NumberFigures
+from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
+from ostinato.tasks.text_inputs import TextInputs, pieces_of
+from ostinato.topologies import SeqToVec, count_parameters
+
+_SAMPLE = 1000  # texts that are looked through for Chinese
+
+
+class Texts(NamedTuple):
+    """A batch."""
+
+    inputs: TextInputs
+    lengths: Tensor
+    """Words, int64 [batch]."""
+    targets: Tensor
+    """As the head takes them."""
+    given: list[list[float]]
+    """Ids of each text's labels, those beyond the labels never seen in training; or its number."""
+
+
+class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
+    r"""The label of a text, by a network over its words, with scikit-learn's interface and that of every task.
+
+    x_t embeds word t (and the n-grams of its characters), h = network(x), v = pooling(h), and a head makes
+    probabilities of v: see `ostinato.label_heads`, `ostinato.pooling`, `SeqToVec`.
+
+    Args:
+        settings: by name, see `ClassifierSettings`.
+
+    >>> texts = ["a fine fish", "a stale fish"] * 30
+    >>> model = Classifier(cell="gru", hidden_size=8, epochs=8, learning_rate=0.02, dropout=0.0, seed=1)
+    >>> model = model.fit(texts, ["good", "bad"] * 30)
+    >>> model.predict(["fine", "how stale"]).tolist(), model.predict_proba(["fine"]).shape
+    (['good', 'bad'], (1, 2))
+    """
+
+    task = "classifier"
+    Settings = ClassifierSettings
+    codec_type = LabelledText
+    length_column = "words"
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._bert: Any = None
+        self._unseen: dict[str, int] = {}
+
+    @property
+    def columns(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
+        """Of a row: ids of words, n-grams and how many each word has, frozen vectors, labels as ids or a number."""
+        found = {"words": "<i4", "target": "<f8"}
+        if self.settings.subwords:
+            found |= {"pieces": "<i4", "counts": "<i4"}
+        return found | ({"vectors": "<f2"} if self.settings.bert else {})
+
+    @property
+    def criterion(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
+        """The figure that chooses the best epoch."""
+        known = CRITERIA[self.codec.labels_of.kind]
+        return self.settings.criterion or known[0]
+
+    @property
+    def kind(self) -> str:
+        """Of label."""
+        return self.codec.labels_of.kind
+
+    @property
+    def threshold(self) -> float:
+        """Fitted on the validation examples."""
+        return float(self.network.head.threshold)
+
+    def build(self) -> SeqToVec:
+        """Embedding, network, pooling and head, with fresh weights."""
+        return classifier_network(self.settings, self.codec, self._inputs.size if self.settings.bert else None)
+
+    @property
+    def _inputs(self) -> Any:
+        if self._bert is None:
+            from ostinato.tasks.bert_inputs import BertInputs
+
+            self._bert = BertInputs(self.settings, self.settings.device)
+        return self._bert
+
+    def learn_codec(self, examples: Callable[[], Iterator[Any]]) -> LabelledText:
+        """Analyzer, vocabulary and labels of the training part."""
+        s = self.settings
+        chosen = self._part(AnalyzerSettings).plain()
+        if chosen["tokens"] == "auto":
+            texts = [example.text for example in islice(examples(), _SAMPLE)]
+            chosen["tokens"] = tokens_for(texts, self.reporter.message)
+        analyzer, counts = Analyzer(**chosen), Counter[str]()
+
+        def given() -> Iterator[tuple[str, ...]]:
+            for example in examples():
+                if not s.bert:
+                    counts.update(analyzer(example.text))
+                yield example.labels
+
+        labels = Labels.learn(s.kind, s.order, given(), self._in_memory or "str")
+        words = Vocabulary(["<unk>"]) if s.bert else Vocabulary.of_counts(counts, s.min_count, s.vocabulary_size)
+        self._unseen = {}
+        many = f"{len(labels.names):,} labels" if labels.names else "numbers"
+        self.reporter.message(f"{labels.texts:,} training texts, {many}, {len(words):,} different words")
+        return LabelledText(analyzer, words, labels)
+
+    def encode(self, example: Example) -> Row:
+        """Ids of words and labels; a text without words is one unknown word."""
+        tokens = self.codec.analyzer(example.text) or [""]
+        row: dict[str, Any] = {"words": self.codec.words.ids(tokens), "target": self._target(example.labels)}
+        if self.settings.subwords:
+            pieces = [pieces_of(token, self.settings.subwords) for token in tokens]
+            row["counts"] = np.fromiter(map(len, pieces), np.int32, len(pieces))
+            row["pieces"] = np.fromiter((each for word in pieces for each in word), np.int32)
+        return row
+
+    def encode_all(self, examples: Sequence[Example]) -> list[Row | Unusable]:
+        """The same of many, which a frozen BERT reads in batches."""
+        if not self.settings.bert:
+            return super().encode_all(examples)
+        read = self._inputs.of_texts([example.text for example in examples])
+        none = np.zeros((1, self._inputs.size), np.float16)
+        return [
+            {
+                "words": np.zeros(max(len(each.tokens), 1), np.int32),
+                "target": self._target(example.labels),
+                "vectors": (each.vectors.astype(np.float16) if len(each.tokens) else none).reshape(-1),
+            }
+            for each, example in zip(read, examples, strict=True)
+        ]
+
+    def _target(self, labels: tuple[str, ...]) -> np.ndarray:
+        if self.kind == "number":
+            return np.array([as_number(labels)] if labels else [])
+        known = self.codec.labels_of.ids
+        return np.array([known.get(each, -1) if each in known else self._new(each) for each in labels], float)
+
+    def _new(self, label: str) -> int:
+        return self._unseen.setdefault(label, len(self.codec.labels) + len(self._unseen))
+
+    def batch(self, rows: Sequence[Row]) -> Texts:
+        """Words and targets side by side."""
+        lengths = torch.tensor([len(row["words"]) for row in rows])
+        given = [row["target"].tolist() for row in rows]
+        known = len(self.codec.labels)
+        if self.kind == "multi":
+            targets = torch.zeros(len(rows), known)
+            for row, labels in enumerate(given):
+                targets[row, [int(label) for label in labels if label < known]] = 1.0
+        elif self.kind == "number":
+            targets = torch.tensor([labels[0] if labels else 0.0 for labels in given])
+        else:
+            ids = [int(labels[0]) if labels and labels[0] < known else IGNORED for labels in given]
+            targets = torch.tensor(ids)
+        return Texts(TextInputs(rows), lengths, targets, given)
+
+    def parameters(self) -> int:
+        """Trained numbers."""
+        return count_parameters(self.network)
+
+    def count(self, batch: Texts) -> int:
+        """Texts."""
+        return len(batch.lengths)
+
+    def logits(self, batch: Texts) -> Tensor:
+        """What the head says of each text, [batch, outputs]."""
+        return self.network.head.logits(self.network(batch.inputs, lengths=batch.lengths)[0])
+
+    def loss(self, batch: Texts) -> Tensor:
+        """Σ of the head's loss."""
+        return self.network.head.loss(self.logits(batch), batch.targets, self.settings.label_smoothing)
+
+    @torch.inference_mode()
+    def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
+        """Mean loss, and the figures of the kind of label."""
+        figures, total, texts = self.tally(), 0.0, 0
+        for batch in batches:
+            on_device = self.on_device(batch)
+            logits = self.logits(on_device)
+            total += float(self.network.head.loss(logits, on_device.targets))
+            texts += len(batch.lengths)
+            self._add(figures, self.network.head.probabilities(logits).cpu().numpy(), batch.given)
+        found = {name: float(value) for name, value in figures.figures().items() if name != "examples"}
+        return {"loss": total / max(texts, 1)} | found
+
+    def _add(self, figures: Any, probabilities: np.ndarray, given: list[list[float]]) -> None:
+        if self.kind == "number":
+            figures.add(probabilities[:, 0], np.array(given)[:, 0])
+        else:
+            figures.add(probabilities, [tuple(map(int, each)) for each in given])
+
+    def tally(self) -> Any:
+        """What counts how good labels are."""
+        if self.kind == "number":
+            return NumberFigures()
+        return LabelFigures(len(self.labels), self.codec.several, self.threshold, self.kind == "ordinal")
+
+    def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Prepared:
+        """Read, learn the codec, write both parts as numbers."""
+        found = super().prepare(sources, validation, folder)
+        if self._unseen:
+            names = ", ".join(sorted(self._unseen)[:5])
+            self.reporter.message(f"validation: labels that no training text has, always missed: {names}")
+        return found
+
+    def finish(self, corpus: Prepared) -> dict[str, float]:
+        """Calibrate probabilities and the threshold on the validation examples."""
+        found = calibrate(self, corpus.validation) if self.settings.calibrate else {}
+        folder = self._folder
+        assert folder is not None  # noqa: S101
+        self.write_weights(folder / bundle.WEIGHTS, {})
+        return found
+
+    def scores(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
+        """Probabilities of the labels; of kind = number the number."""
+
+        def told(batch: Texts) -> Iterable[np.ndarray]:
+            return self.network.head.probabilities(self.logits(batch)).cpu().numpy()
+
+        return map(np.stack, in_batches(self.in_order((Example(text, ()) for text in texts), told)))
+
+    def explain(self, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
+        """Gradient × input: Σ_d x_{t,d} ∂z/∂x_{t,d}, z the log-odds of a text's best label; see `explaining`."""
+        return explain(self, texts)
+
+    def predict(self, texts: Iterable[str]) -> np.ndarray:
+        """The label of each text; where there may be several, a tuple of them; of kind = number the number."""
+        if self.kind == "number":
+            return np.concatenate([*self.scores(texts), np.zeros((0, 1))])[:, 0]
+        return super().predict(texts)
+
+    def rank(self, texts: Iterable[str], top: int = 1) -> Iterator[Prediction]:
+        """The best labels of each text with their scores; of kind = number, `value` with the number."""
+        if self.kind == "number":
+            return (Prediction(["value"], [float(row[0])]) for block in self.scores(texts) for row in block)
+        return super().rank(texts, top)
