@@ -294,7 +294,7 @@ class TextEncoder(SeqToVec):
     def __init__(self, *parts: Any, words: int = 0, every: bool = False) -> None:
         super().__init__(*parts)
         self.words, self.every = words, every
-        self.output_size = self.network.output_size + words
+        self.output_size = int(parts[1].output_size) + words
 
     def forward(self, ids: Any, lengths: Tensor) -> Encoded:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Tokens [time, texts] and lengths [texts] → the texts."""
