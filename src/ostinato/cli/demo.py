@@ -13,6 +13,8 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
+    "similarity": "ostinato.cli.demo_similarity",
+    "tree-classifier": "ostinato.cli.demo_tree_classifier",
     "tagger": "ostinato.cli.demo_tagger",
     "translator": "ostinato.cli.demo_translator",
 }
