@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
+    from ostinato.tasks.acceptability import Acceptability as Acceptability
+    from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
@@ -76,6 +78,8 @@ _PUBLIC = {
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
+    "Acceptability": "ostinato.tasks.acceptability",
+    "AcceptabilityScore": "ostinato.tasks.acceptability_score",
     "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",

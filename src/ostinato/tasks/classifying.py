@@ -58,6 +58,7 @@ class PredictSettings(Settings):
 class ClassifyingModel(TextEstimator, Model):
     """A model that scores the labels of a text; its settings hold `ExampleSettings`, its codec `labels`, `several`."""
 
+    __repr__ = Model.__repr__
     pipeline_tag = "text-classification"
     PredictSettings = PredictSettings
 
