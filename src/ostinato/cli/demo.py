@@ -13,6 +13,7 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
+    "classifier": "ostinato.cli.demo_classifier",
 }
 """task → the module with its `demo(output, minutes, quiet)`."""
 

@@ -58,7 +58,7 @@ class PredictSettings(Settings):
 class ClassifyingModel(TextEstimator, Model):
     """A model that scores the labels of a text; its settings hold `ExampleSettings`, its codec `labels`, `several`."""
 
-    __repr__ = Model.__repr__
+    __repr__ = Model.__repr__  # pyright: ignore[reportAssignmentType] - not all settings, as scikit-learn has it
     pipeline_tag = "text-classification"
     PredictSettings = PredictSettings
 
