@@ -195,6 +195,16 @@ def test_the_command(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert call(monkeypatch, *words, "--overwrite", "--layer", "x") == 2
     assert "layer = 'x'" in capsys.readouterr().err
+    before = output.read_bytes()
+    for content, told in (
+        (b"text\n", "the corpus is empty: there are no texts"),
+        (b"text\n\xff\n", "line 2, byte 5: ff is not utf-8"),
+        (b"a,b\n1,2\n", "line 2: no column 'text'"),
+    ):
+        table.write_bytes(content)
+        assert call(monkeypatch, *words, "--overwrite") == 1
+        assert told in capsys.readouterr().err
+    assert output.read_bytes() == before
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 
 import ostinato
 from ostinato.bundle import read_tensors
+from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.codecs.word_piece import CLS, MASK, SEP, SPECIAL, WordPieceCodec
 from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.features import BertVectors
@@ -182,7 +183,9 @@ def test_a_next_sentence_is_next_and_another_is_of_another_document(tmp_path: Pa
     assert 0.35 < follows / total < 0.55  # half, but for chunks of a single sentence
 
 
-def test_the_loss_falls_and_the_bundle_gives_vectors(corpus: Path, tmp_path: Path) -> None:
+def test_the_loss_falls_and_the_bundle_gives_vectors(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "bert"
     model = bert(epochs=10).fit(corpus, output=folder, progress=False)
     losses = [record["loss"] for record in model.history if record["kind"] == "validation"]
@@ -206,6 +209,12 @@ def test_the_loss_falls_and_the_bundle_gives_vectors(corpus: Path, tmp_path: Pat
     again = ostinato.load(folder)
     assert all((a == b).all() for a, b in zip(again.network.parameters(), model.network.parameters(), strict=True))
     manifest = json.loads((folder / "ostinato.json").read_text())
+    assert not {"bptt_steps", "carry_state"} & manifest["settings"].keys()
+    assert "Sample" not in (folder / "README.md").read_text(), "it writes nothing that could be shown"
+    LazyGroup("ostinato", COMMANDS).main(["info", str(folder)], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert manifest["size"] in told and "num heads" in told and "next sentence accuracy" in told
+    assert "bptt" not in told and "perplexity" not in told
     (folder / "ostinato.json").write_text(json.dumps(manifest | {"task": "ngram"}))
     with pytest.raises(BundleError, match="holds a ngram, not a bert"):
         BertVectors(folder).fit()

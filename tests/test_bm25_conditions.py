@@ -163,3 +163,14 @@ def test_wrong_queries() -> None:
     for call in (lambda: BM25().search("a"), lambda: BM25().add(["a"]), lambda: BM25().save("x")):
         with pytest.raises(DataError, match="there is no index yet"):
             call()
+
+
+def test_values_of_several_segments_are_merged_in_order(small: None) -> None:
+    """Also those that are equal and yet two, such as 1 and 1.0, in any order of the segments."""
+    values = [1, 1.0, 2, "1", 1.0, 1, True, 0.5, 1, 2.0, "b", "a"]
+    engine = BM25().index([{"text": "a cat", "x": values[0]}])
+    for value in values[1:]:
+        engine.add([{"text": "a cat", "x": value}])
+    assert len(engine.search("cat", 99)) == len(values)
+    for where, wanted in (("x=1", 6), ("x>=1", 8), ("x<1", 1), ("x=a", 1), ("x!=1", 6)):
+        assert len(engine.search("cat", 99, where=where)) == wanted, where

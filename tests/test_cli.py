@@ -224,7 +224,7 @@ def test_bad_bytes_name_the_place_and_the_option(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"na\xefve\n" * 300)
     arguments = ["fit", "language-model", tmp_path / "latin.txt", "-o", tmp_path / "m", *OPTIONS, "--max-steps", 2]
     told = ostinato(*arguments, status=1).stderr
-    assert "latin.txt: byte 2: ef" in told
+    assert "latin.txt: line 1, byte 2: ef" in told
     assert "--errors replace" in told
     assert not (tmp_path / "m").exists()
     ostinato(*arguments, "--encoding", "latin-1")

@@ -112,6 +112,7 @@ def test_every_format_gives_the_same(reviews, tmp_path, features):
         (["--idf", "textbok"], "idf = 'textbok': Input should be 'textbook'", 2),
         (["--min-df", "many"], "min_df = 'many'", 2),
         (["--stop-words", "englsh"], r"stop_words = 'englsh': one of english.*did you mean english", 2),
+        (["--stop-words", "english,chinese"], "chinese is the name of a list, not a word.*english\\+chinese", 2),
         (["--format", "cvs"], r"format = 'cvs'.*did you mean csv", 2),
         (["--encoding", "utf-16"], r"reviews\.csv: not utf-16: .*; pass the right --encoding", 1),
         (["--min-df", "3"], "no term is left of 4 texts: .* none in 3 to 4 of them", 1),
@@ -136,6 +137,11 @@ def test_what_a_text_file_may_lack(tmp_path, features):
         (tmp_path / name).write_text(content)
         with pytest.raises(OstinatoError, match=message):
             features("counts", tmp_path / name, "-o", tmp_path / "x.npz")
+    (tmp_path / "text.txt").write_text("a text\n")
+    features("counts", tmp_path / "text.txt", "-o", tmp_path / "y.npz")
+    with pytest.raises(OstinatoError, match="the corpus is empty: there are no texts to make vectors of"):
+        features("counts", tmp_path / "empty.txt", "-o", tmp_path / "x.npz", "--using", tmp_path / "y.terms")
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_what_ngrams_are_is_said_once(reviews, tmp_path, features):

@@ -144,14 +144,14 @@ def test_bad_bytes_are_told_with_file_and_offset(before, prefix, tmp_path, small
     with pytest.raises(DataError) as caught:
         read(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: byte {len(prefix) + before:,}: ff is not utf-8")
+    assert message.startswith(f"{path}: line 1, byte {len(prefix) + before:,}: ff is not utf-8")
     assert "--encoding" in message and "--errors replace" in message
     assert read(path, errors="replace") == "x" * before + "\ufffd" + "y" * 9
     assert read(path, errors="ignore") == "x" * before + "y" * 9
 
 
 @given(
-    parts=st.lists(st.sampled_from([b"a", b"\n", "é".encode(), "猫".encode(), b"\xff", b"\xe7\x8c", b"\x80"])),
+    parts=st.lists(st.sampled_from([b"a", b"\n", b"\r", "é".encode(), "猫".encode(), b"\xff", b"\xe7\x8c", b"\x80"])),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "gb18030", "utf-16-le"]),
     marked=st.booleans(),
     block_bytes=block_sizes,
@@ -168,7 +168,8 @@ def test_offsets_are_those_of_decoding_in_one_go(parts, encoding, marked, block_
         try:
             wanted = content.decode(encoding.removesuffix("-sig"))
         except UnicodeDecodeError as error:
-            with pytest.raises(DataError, match=re.escape(f"{path}: byte {len(mark) + error.start}: ")):
+            line = clean(content[: error.start].decode(encoding.removesuffix("-sig"))).count("\n") + 1
+            with pytest.raises(DataError, match=re.escape(f"{path}: line {line}, byte {len(mark) + error.start}: ")):
                 read(path, encoding=encoding)
         else:
             assert read(path, encoding=encoding) == clean(wanted)

@@ -52,7 +52,7 @@ def test_bad_input_loses_nothing(corpus: Path, tmp_path: Path) -> None:
     model = LanguageModel(**SMALL, epochs=1).fit(corpus, output=folder, progress=False)
     broken.write_bytes(corpus.read_bytes() + b"caf\xe9\n")
     size = len(corpus.read_bytes())
-    with pytest.raises(DataError, match=f"broken.txt: byte {size + 3:,}: e9 is not utf-8"):
+    with pytest.raises(DataError, match=f"broken.txt: line 401, byte {size + 3:,}: e9 is not utf-8"):
         LanguageModel(**SMALL).fit(broken, output=folder, overwrite=True, progress=False)
     with pytest.raises(DataError, match="no such file"):
         LanguageModel(**SMALL).fit(tmp_path / "absent", output=folder, overwrite=True, progress=False)

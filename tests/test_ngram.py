@@ -205,6 +205,8 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "".join(json.loads(line.split("\t")[0]) for line in lines) == corpus.read_text()
     told = {line.split("  ")[0]: line.split()[-1] for line in command("info", folder).out.splitlines() if line}
     assert (told["task"], told["order"], told["across lines"]) == ("ngram", "3", "no")
+    assert "n-grams of 1 to 3 tokens" in command("info", folder).out
+    assert "parameters" not in told
     assert "a model stands there" in command("fit", "ngram", corpus, "-o", folder, status=1).err
     assert "one stream" in command("evaluate", folder, corpus, "--batch-size", 4, status=2).err
     assert "order = 'x'" in command("fit", "ngram", corpus, "-o", folder, "--order", "x", status=2).err

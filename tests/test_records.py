@@ -131,7 +131,7 @@ def test_texts_of_a_column(write):
             r"line 3: not JSON: Expecting value: line 1 column \d+ .* \(expected an object",
         ),
         ("rows.jsonl", "[1]\n", "line 1: expected a JSON object, found list"),
-        ("rows.csv", b"a,b\n1,\xff\n", "byte 6: ff is not utf-8"),
+        ("rows.csv", b"a,b\n1,\xff\n", "line 2, byte 6: ff is not utf-8"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(name, content, message, write):

@@ -200,7 +200,7 @@ def test_limits_on_steps_and_minutes(tmp_path: Path) -> None:
     assert (position.step, position.finished) == (0, True)
 
 
-@pytest.mark.parametrize("name", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"])
 def test_every_optimiser_descends_and_resumes(tmp_path: Path, name: str) -> None:
     """Forty steps at once and in two runs: the same bits, so its state is in the checkpoint."""
     rate = 0.01 if name in ("sgd", "momentum") else 0.1

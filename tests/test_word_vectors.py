@@ -93,6 +93,11 @@ def test_one_thread_and_one_seed_give_the_same_bits():
     assert first.words_ == other.words_
 
 
+def test_with_two_threads_it_learns_as_well():
+    vectors = WordVectors(Analyzer(tokens="whitespace"), threads=2, **SMALL | {"epochs": 20}).fit(TEXTS)
+    assert {each.word for each in vectors.nearest("cat", top=4)} == set(ANIMALS) - {"cat"}
+
+
 def test_which_words_are_kept():
     texts = ["b b b b a a a a", "c c c d d", "e"] * 5
     vectors = WordVectors(**SMALL | {"min_count": 10}).fit(texts)
@@ -130,6 +135,7 @@ def test_a_failure_while_training_is_not_waited_for():
     [
         ([], {}, "the corpus is empty"),
         (["", " ,"], {}, "the corpus is empty"),
+        (["the 的", "of"], {"analyzer": Analyzer(stop_words="english+chinese")}, "or holds stop words alone"),
         (["a b c"] * 4, {}, "none of 3 different words occur at least min_count = 5 times"),
         (["a a a a a b"], {}, "1 of 2 different words occurs at least min_count = 5"),
         ("a b", {}, "expected many texts"),

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ostinato import features as features
     from ostinato.analysis import Analyzer as Analyzer
+    from ostinato.attention import AdditiveAttention as AdditiveAttention
+    from ostinato.attention import MultiplicativeAttention as MultiplicativeAttention
     from ostinato.cells import GatedCell as GatedCell
     from ostinato.cells import GRUCell as GRUCell
     from ostinato.cells import HiddenState as HiddenState
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ostinato.cells import RNNCell as RNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
+    from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.kernels.recurrence import backend as backend
     from ostinato.layers import GRU as GRU
@@ -45,14 +48,28 @@ if TYPE_CHECKING:
     from ostinato.tasks.acceptability import Acceptability as Acceptability
     from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
     from ostinato.tasks.classifier import Classifier as Classifier
+    from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.similarity import Similarity as Similarity
+    from ostinato.tasks.tagger import Tagger as Tagger
+    from ostinato.tasks.translator import Translator as Translator
+    from ostinato.tasks.tree_classifier import TreeClassifier as TreeClassifier
     from ostinato.topologies import SeqToSeq as SeqToSeq
+    from ostinato.topologies import TreeToVec as TreeToVec
+    from ostinato.topologies import VecToSeq as VecToSeq
+    from ostinato.tree_cells import ChildSumTreeLSTMCell as ChildSumTreeLSTMCell
+    from ostinato.tree_cells import NaryTreeLSTMCell as NaryTreeLSTMCell
+    from ostinato.tree_cells import RecursiveCell as RecursiveCell
+    from ostinato.tree_cells import RNTNCell as RNTNCell
+    from ostinato.tree_cells import TreeCell as TreeCell
+    from ostinato.trees import Recursive as Recursive
 
 # name → where it is; imported when first used, so that `import ostinato` does not wait for torch
 _PUBLIC = {
     "Analyzer": "ostinato.analysis",
+    **dict.fromkeys(("AdditiveAttention", "MultiplicativeAttention"), "ostinato.attention"),
     **dict.fromkeys(
         (
             "GatedCell",
@@ -73,6 +90,7 @@ _PUBLIC = {
         "ostinato.cells",
     ),
     **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
+    "EncoderDecoder": "ostinato.encoder_decoder",
     "OstinatoError": "ostinato.errors",
     "backend": "ostinato.kernels.recurrence",
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
@@ -80,11 +98,20 @@ _PUBLIC = {
     "load": "ostinato.tasks",
     "Acceptability": "ostinato.tasks.acceptability",
     "AcceptabilityScore": "ostinato.tasks.acceptability_score",
+    "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
     "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",
-    "SeqToSeq": "ostinato.topologies",
+    "Tagger": "ostinato.tasks.tagger",
+    "Translator": "ostinato.tasks.translator",
+    "Recursive": "ostinato.trees",
+    "Similarity": "ostinato.tasks.similarity",
+    "TreeClassifier": "ostinato.tasks.tree_classifier",
+    **dict.fromkeys(("SeqToSeq", "TreeToVec", "VecToSeq"), "ostinato.topologies"),
+    **dict.fromkeys(
+        ("ChildSumTreeLSTMCell", "NaryTreeLSTMCell", "RecursiveCell", "RNTNCell", "TreeCell"), "ostinato.tree_cells"
+    ),
 }
 
 _MODULES = ("features",)

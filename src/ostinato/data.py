@@ -1,4 +1,4 @@
-"""Readers: files of any number, size and quality to blocks of clean text, with file and byte in every error."""
+"""Readers: files of any number, size and quality to blocks of clean text, with file, line and byte in every error."""
 
 from __future__ import annotations
 
@@ -99,37 +99,46 @@ class TextReader:
         """Blocks of about a mebibyte of text, in order.
 
         Raises:
-            DataError: with the file and the byte offset, if a file cannot be read or decoded.
+            DataError: with file, line and byte, if a file cannot be read or decoded.
         """
         for index, path in enumerate(self.files):
-            text = _line_ends(self._decoded(path))
+            text = self._decoded(path)
             yield from _at_line_ends(text if index + 1 == len(self.files) else _ended(text))
 
     def _decoded(self, path: Path) -> Iterator[str]:
         name = codecs.lookup(self.encoding).name.removesuffix("-sig")  # the mark is dropped here, and counted
         decoder = codecs.getincrementaldecoder(name)(self.errors)
-        read = 0
+        line_ends = io.IncrementalNewlineDecoder(None, translate=True)
+        read, line = 0, 1
         for block in _byte_blocks(path):
             data = block if read or name != "utf-8" else _without_bom(path, block)
             read += len(block)
             start = read - len(data) - len(decoder.getstate()[0])
             try:
-                yield decoder.decode(data)
+                text = line_ends.decode(decoder.decode(data))
             except UnicodeDecodeError as error:
-                raise self._not_text(path, start, error) from None
+                raise self._not_text(path, start, line + _lines_before(error, line_ends), error) from None
             except UnicodeError as error:  # UTF-16 and UTF-32 without the mark that tells the order of their bytes
                 raise DataError(f"{path}: not {self.encoding}: {error}; pass the right --encoding") from None
+            line += text.count("\n")
+            yield text
         pending = len(decoder.getstate()[0])
         try:
-            yield decoder.decode(b"", final=True)
+            yield line_ends.decode(decoder.decode(b"", final=True), final=True)
         except UnicodeDecodeError as error:
-            raise self._not_text(path, read - pending, error) from None
+            raise self._not_text(path, read - pending, line + _lines_before(error, line_ends), error) from None
 
-    def _not_text(self, path: Path, start: int, error: UnicodeDecodeError) -> DataError:
+    def _not_text(self, path: Path, start: int, line: int, error: UnicodeDecodeError) -> DataError:
         found = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.end][:4])
-        where = f"{path}: byte {start + error.start:,}"
+        where = f"{path}: line {line:,}, byte {start + error.start:,}"
         how = "or --errors replace to accept it as U+FFFD"
         return DataError(f"{where}: {found} is not {self.encoding} ({error.reason}); pass the right --encoding, {how}")
+
+
+def _lines_before(error: UnicodeDecodeError, line_ends: io.IncrementalNewlineDecoder) -> int:
+    """How many lines end before the wrong bytes in what was decoded with them."""
+    text = error.object[: error.start].decode(error.encoding, "replace")
+    return line_ends.decode(text, final=True).count("\n")
 
 
 def _byte_blocks(path: Path) -> Iterator[bytes]:
@@ -148,13 +157,6 @@ def _without_bom(path: Path, data: bytes) -> bytes:
         if data.startswith(bom):
             raise DataError(f"{path}: begins with the mark of {encoding.upper()}: pass --encoding {encoding}")
     return data.removeprefix(codecs.BOM_UTF8)
-
-
-def _line_ends(blocks: Iterable[str]) -> Iterator[str]:
-    decoder = io.IncrementalNewlineDecoder(None, translate=True)
-    for block in blocks:
-        yield decoder.decode(block)
-    yield decoder.decode("", final=True)
 
 
 def _ended(blocks: Iterable[str]) -> Iterator[str]:

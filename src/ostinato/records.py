@@ -278,3 +278,10 @@ def _parquet(path: Path) -> Rows:
 _READERS: dict[str, Callable[[_Lines, bool], Rows]] = {
     "text": _text, "csv": _csv, "tsv": _tsv, "jsonl": _jsonl, "fasttext": _fasttext
 }  # fmt: skip
+
+
+def numbered_lines(path: Path, encoding: str = "utf-8", errors: str = "strict") -> Iterator[tuple[int, str]]:
+    """The lines of a file without their ends, each with its number, from 1; see `TextReader`."""
+    lines = _Lines(path, TextReader([path], encoding, errors).blocks())
+    for line in lines:
+        yield lines.number, line

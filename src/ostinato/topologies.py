@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ostinato.networks import BidirectionalState, Deep
 from ostinato.pooling import Pooling
+from ostinato.recurrent import Recurrent
+from ostinato.trees import Forest, Recursive
+
+CONDITIONS = ("state", "inputs", "both")
+"""What a vector conditions of a `VecToSeq`."""
 
 
 class SeqToSeq(nn.Module):
@@ -46,11 +51,7 @@ class SeqToSeq(nn.Module):
         super().__init__()
         self.embedding, self.network, self.head = embedding, network, head
         self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
-        self.projection: nn.Module = nn.Identity()
-        if isinstance(embedding, nn.Embedding) and getattr(head, "weight", None) is embedding.weight:
-            width = embedding.embedding_dim
-            if network.output_size != width:
-                self.projection = nn.Linear(network.output_size, width, bias=False)
+        self.projection = _projection(network.output_size, embedding, head)
 
     def initial_state(self, batch_size: int) -> Any:
         """The network's zeros."""
@@ -152,6 +153,209 @@ def carried(state: Any) -> Any:
         return BidirectionalState(carried(state.forward), None)
     parts = [carried(part) for part in state]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+class Bridge(nn.Module):
+    """A vector to the first state of a network: h_0 = tanh(W v + b) in each layer, and c_0 alike where a cell has one.
+
+    What a cell keeps scaled, as the sLSTM does, stays as it is at the beginning of a sequence.
+
+    Args:
+        features: of v.
+        network: layers of one direction.
+
+    Raises:
+        ValueError: if a layer has two directions.
+
+    >>> from ostinato.cells import LSTMCell
+    >>> bridge = Bridge(3, Deep([Recurrent(LSTMCell(2, 5)), Recurrent(LSTMCell(5, 4))]))
+    >>> [part.shape[1] for state in bridge(torch.zeros(7, 3)) for part in state]
+    [5, 5, 4, 4]
+    """
+
+    def __init__(self, features: int, network: Deep) -> None:
+        super().__init__()
+        self._cells: list[Any] = []
+        for layer in network.layers:
+            if not isinstance(layer, Recurrent):
+                raise ValueError(f"a {type(layer).__name__} layer writes no sequence: expected Recurrent layers")
+            self._cells.append(layer.cell)
+        parts = [[part for part in cell.State._fields if part not in cell.scaled] for cell in self._cells]
+        self._parts = list(zip(parts, (cell.hidden_size for cell in self._cells), strict=True))
+        self.linear = nn.Linear(features, sum(len(names) * size for names, size in self._parts))
+
+    def forward(self, vector: Tensor) -> tuple[Any, ...]:
+        """Vectors [batch, features] → a state, an entry a layer."""
+        values = torch.tanh(self.linear(vector)).split([size for names, size in self._parts for _ in names], dim=1)
+        found, rest = [], iter(values)
+        for cell, (names, _) in zip(self._cells, self._parts, strict=True):
+            fresh = cell.initial_state(len(vector))
+            found.append(fresh._replace(**{name: next(rest).contiguous() for name in names}))
+        return tuple(found)
+
+
+class ConditionedState(NamedTuple):
+    """Where a `VecToSeq` is."""
+
+    recurrent: Any
+    added: Tensor
+    """To every embedded token, [batch, feature]; no features where nothing is."""
+
+
+class VecToSeq(nn.Module):
+    """A sequence from one vector: each step as in `SeqToSeq`, while the vector v says what it is to be about.
+
+    v gives the first state (see `Bridge`), or W v is added to every embedded token, or both.
+
+    Args:
+        vector_size: features of v.
+        embedding: of the ids.
+        network: over time.
+        head: with `loss`, `full_loss` and `log_probabilities` (see `ostinato.heads`).
+        condition: state, inputs or both.
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on what the head reads.
+
+    >>> from ostinato.cells import GRUCell
+    >>> from ostinato.heads import Softmax
+    >>> model = VecToSeq(4, nn.Embedding(10, 3), Deep([Recurrent(GRUCell(3, 5))]), Softmax(5, 10))
+    >>> hidden, state = model(torch.zeros(7, 2, dtype=torch.int64), model.begin(torch.randn(2, 4)))
+    >>> hidden.shape
+    torch.Size([7, 2, 5])
+    """
+
+    def __init__(
+        self,
+        vector_size: int,
+        embedding: nn.Embedding,
+        network: Deep,
+        head: nn.Module,
+        condition: str = "both",
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if condition not in CONDITIONS:
+            raise ValueError(f"condition = {condition!r}: one of {', '.join(CONDITIONS)}")
+        self.embedding, self.network, self.head = embedding, network, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+        self.bridge = Bridge(vector_size, network) if condition != "inputs" else None
+        width = embedding.embedding_dim
+        self.addition = nn.Linear(vector_size, width, bias=False) if condition != "state" else None
+        self.projection = _projection(network.output_size, embedding, head)
+
+    def begin(self, vector: Tensor) -> ConditionedState:
+        """The state before the first step, from vectors [batch, vector]."""
+        recurrent = self.network.initial_state(len(vector)) if self.bridge is None else self.bridge(vector)
+        return ConditionedState(recurrent, vector[:, :0] if self.addition is None else self.addition(vector))
+
+    def forward(
+        self, ids: Tensor, state: ConditionedState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, ConditionedState]:
+        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after."""
+        embedded = self.embedding(ids)
+        if self.addition is not None:
+            embedded = embedded + state.added
+        hidden, recurrent = self.network(self.input_dropout(embedded), state.recurrent, lengths)
+        return self.output_dropout(self.projection(hidden)), state._replace(recurrent=recurrent)
+
+    def step(self, ids: Tensor, state: ConditionedState) -> tuple[Tensor, ConditionedState]:
+        """Ids [batch] → log p of the next, [batch, vocabulary], and the state after."""
+        hidden, state = self(ids.unsqueeze(0), state)
+        head: Any = self.head
+        return head.log_probabilities(hidden[0]), state
+
+
+class TwoSeqToVec(nn.Module):
+    """Two sequences by one encoder, and a head of both vectors: a Siamese network (Bromley et al. 1993).
+
+    Args:
+        encoder: of either sequence.
+        head: of two vectors (see `ostinato.pair_heads`).
+
+    >>> import torch
+    >>> from ostinato.cells import LSTMCell
+    >>> from ostinato.networks import Recurrent
+    >>> from ostinato.pair_heads import CosineHead
+    >>> from ostinato.pooling import MaxPooling
+    >>> encoder = SeqToVec(nn.Embedding(10, 3), Deep([Recurrent(LSTMCell(3, 5))]), MaxPooling(), nn.Identity())
+    >>> ids = torch.tensor([[1, 2, 1, 4], [3, 0, 3, 0]])  # two pairs: 0 and 1 with 2 and 3
+    >>> a, b = TwoSeqToVec(encoder, CosineHead())(ids, torch.tensor([2, 1, 2, 1]))
+    >>> a.shape, bool((a[0] == b[0]).all())
+    (torch.Size([2, 5]), True)
+    """
+
+    def __init__(self, encoder: SeqToVec, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    @property
+    def embedding(self) -> Any:
+        """The encoder's."""
+        return self.encoder.embedding
+
+    def forward(self, ids: Any, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids [time, 2·pairs], all first sequences before all second ones → their vectors, [pairs, features] each."""
+        vectors, _ = self.encoder(ids, None, lengths)
+        first, second = vectors.chunk(2)
+        return first, second
+
+
+class TreeToVec(nn.Module):
+    """A vector a node: ids → embedding → recursive network, with dropout on the way in and out; then a head.
+
+    Args:
+        embedding: of the ids; any module that makes features, [nodes, feature], of what it is given.
+        network: over trees.
+        head: what a vector means.
+        input_dropout: probability, on the embedded ids.
+        output_dropout: probability, on the vectors.
+
+    >>> import numpy as np, torch
+    >>> from ostinato.heads import Softmax
+    >>> from ostinato.tree_cells import NaryTreeLSTMCell
+    >>> from ostinato.trees import forest
+    >>> shape = forest([np.array([2, 2, -1])], [np.array([0, 0, 1])], arity=2)
+    >>> model = TreeToVec(nn.Embedding(10, 3), Recursive(NaryTreeLSTMCell(3, 5)), Softmax(5, 2))
+    >>> model(torch.tensor([4, 7]), shape).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        network: Recursive,
+        head: nn.Module,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.network, self.head = embedding, network, head
+        self.input_dropout, self.output_dropout = nn.Dropout(input_dropout), nn.Dropout(output_dropout)
+
+    def forward(self, ids: Tensor, shape: Forest) -> Tensor:
+        """Ids of the leaves, or of all nodes with -1 where there is no word → vectors of the nodes as given.
+
+        Args:
+            ids: int64 [leaves or nodes], in the order of levels.
+            shape: of the trees.
+
+        Returns:
+            [nodes, hidden]; `shape.roots` says which are the trees' own.
+        """
+        embedded = self.input_dropout(self.embedding(ids.clamp(min=0)))
+        if len(ids) > shape.leaves:
+            embedded = embedded.masked_fill((ids < 0).unsqueeze(1), 0)
+        return self.output_dropout(self.network(embedded, shape).hidden)
+
+
+def _projection(size: int, embedding: nn.Module, head: nn.Module) -> nn.Module:
+    """What stands between a network and a head that shares the embedding's weight, where they differ in size."""
+    if isinstance(embedding, nn.Embedding) and getattr(head, "weight", None) is embedding.weight:
+        width = embedding.embedding_dim
+        if size != width:
+            return nn.Linear(size, width, bias=False)
+    return nn.Identity()
 
 
 def count_parameters(module: nn.Module) -> int:

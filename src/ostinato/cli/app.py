@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": ("ostinato.cli.compare", "Train several models on the same data, and say which to choose."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
     "predict": ("ostinato.cli.predict", "What a model says of each example of files."),
+    "similar": ("ostinato.cli.similar", "Rank the texts of a corpus by how like a query they are."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),

@@ -14,6 +14,8 @@ from ostinato.errors import BundleError, SettingsError, nearest
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
     "classifier": "ostinato.cli.demo_classifier",
+    "tagger": "ostinato.cli.demo_tagger",
+    "translator": "ostinato.cli.demo_translator",
 }
 """task → the module with its `demo(output, minutes, quiet)`."""
 

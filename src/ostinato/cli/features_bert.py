@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ostinato.cli.options import given, with_settings
+from ostinato.cli.options import at_least_one, given, with_settings
 from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
 from ostinato.features.bert import BertSettings, BertVectors
@@ -53,5 +53,5 @@ def bert(
         print("ostinato: reading", ", ".join(path.name for path in reader.files[:3]), file=sys.stderr)
         output.parent.mkdir(parents=True, exist_ok=True)
         width = len(vectors.get_feature_names_out())
-        texts = write_rows(output, vectors.stream(reader.texts(column)), width)
+        texts = write_rows(output, vectors.stream(at_least_one(reader.texts(column))), width)
     emit({"texts": texts, "features": width, "truncated": vectors.truncated_, "vectors": str(output)}, as_json)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ostinato.analysis import Analyzer, AnalyzerSettings
-from ostinato.cli.options import given, stop_words_of, with_settings
+from ostinato.cli.options import at_least_one, given, stop_words_of, with_settings
 from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
 from ostinato.features import BagOfWords, NGrams, TfIdf
@@ -68,7 +68,8 @@ def _command(kind: type[BagOfWords], settings: Any, text: str) -> typer.Typer:
                 features = kind.load(using)
             output.parent.mkdir(parents=True, exist_ok=True)
             width = len(features.get_feature_names_out())
-            rows, entries = write_matrix(output, features.stream(reader.texts(column)), width)
+            texts = at_least_one(reader.texts(column))
+            rows, entries = write_matrix(output, features.stream(texts), width)
         if using is None:
             features.save(terms, overwrite)
         figures = {"texts": rows, "terms": width, "entries": entries}

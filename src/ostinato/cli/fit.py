@@ -9,9 +9,17 @@ GROUP = LazyGroup(
     {
         "language-model": ("ostinato.cli.fit_language_model", "Text to a model that writes and scores text."),
         "classifier": ("ostinato.cli.fit_classifier", "Texts with labels to a model that names them."),
+        "tagger": ("ostinato.cli.fit_tagger", "Tagged sentences to a model that tags others."),
+        "similarity": ("ostinato.cli.fit_similarity", "Pairs of texts with a score to a model that compares texts."),
+        "tree-classifier": ("ostinato.cli.fit_tree_classifier", "Trees to a model that labels their nodes."),
         "acceptability": ("ostinato.cli.fit_acceptability", "Judged sentences to a model that judges others."),
         "vectors": ("ostinato.cli.fit_vectors", "Text to a vector for each word: word2vec or fastText."),
         "ngram": ("ostinato.cli.fit_ngram", "The same by counting n-grams: the baseline, in seconds."),
+        "conditional-language-model": (
+            "ostinato.cli.fit_conditional_language_model",
+            "Texts with labels to a model that writes a text for a label.",
+        ),
+        "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ostinato.cli.options import given, with_settings
+from ostinato.errors import SettingsError
 from ostinato.sampling import GenerationSettings
 from ostinato.tasks import load_for
 
@@ -21,6 +23,10 @@ app = typer.Typer(add_completion=False)
 def generate(
     model: Annotated[Path, typer.Argument(help="Folder of the model.")],
     prompt: Annotated[str, typer.Option(help="What the text begins with; - reads it from standard input.")] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a conditional-language-model: what the text is to be about; repeatable."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of texts.")] = False,
     **options: Any,
@@ -28,15 +34,18 @@ def generate(
     """Let a model write, to standard output as it is made; with --tokens 0 until it is interrupted."""
     settings = GenerationSettings.checked(given(options, GenerationSettings))
     loaded = load_for("generate", model, device)
+    under: dict[str, Any] = {"label": label} if label else {}
+    if label and "label" not in inspect.signature(loaded.generate).parameters:
+        raise SettingsError(f"--label: a {loaded.task} writes without labels; leave it out")
     text = sys.stdin.read() if prompt == "-" else prompt
     if settings.samples == 1 and not as_json:
         try:
-            for piece in loaded.stream(text, **settings.plain()):
+            for piece in loaded.stream(text, **under, **settings.plain()):
                 print(piece, end="", flush=True)
         except KeyboardInterrupt:
             pass  # the way to end a text without end
         print()
         return
-    made = loaded.generate(text, **settings.plain())
+    made = loaded.generate(text, **under, **settings.plain())
     texts = made if isinstance(made, list) else [made]
     print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(texts))

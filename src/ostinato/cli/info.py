@@ -14,6 +14,9 @@ from ostinato.training.history import read_history
 
 app = typer.Typer(add_completion=False)
 
+_FIGURES = ("perplexity", "bits_per_character", "masked_accuracy", "next_sentence_accuracy")
+"""Of an evaluation, what is told beside its loss."""
+
 
 @app.command()
 def info(
@@ -23,17 +26,17 @@ def info(
     """Tell what a model is: task, size, settings, data, figures and the curve of its training."""
     manifest = read_manifest(model)
     history = read_history(model / HISTORY)
-    parameters = None
-    if (model / WEIGHTS).exists():
+    if "size" not in manifest and (model / WEIGHTS).exists():  # of a training that goes on, or of features
         tensors, _ = read_tensors(model / WEIGHTS)
         parameters = sum(array.size for array in tensors.values() if array.dtype.kind == "f")  # others count
+        manifest |= {"size": f"{parameters:,} parameters"} if parameters else {}
     if as_json:
-        print(json.dumps(manifest | {"parameters": parameters, "history": history}, ensure_ascii=False))
+        print(json.dumps(manifest | {"history": history}, ensure_ascii=False))
         return
     settings, data = manifest["settings"], manifest.get("data", {})
     head: dict[str, Any] = {"task": manifest["task"], "status": manifest.get("status", "complete")}
-    if parameters is not None:
-        head["parameters"] = parameters
+    if "size" in manifest:
+        head["size"] = manifest["size"]
     names = (
         "method",
         "architecture",
@@ -45,6 +48,9 @@ def info(
         "cell",
         "num_layers",
         "hidden_size",
+        "num_heads",
+        "max_length",
+        "masked",
         "dropout",
         "optimizer",
         "learning_rate",
@@ -53,6 +59,9 @@ def info(
         "ngram_range",
         "char_ngrams",
         "idf",
+        "k1",
+        "b",
+        "delta",
         "tf",
         "loss",
         "C",
@@ -77,9 +86,7 @@ def _curve(history: list[dict[str, Any]]) -> None:
         if losses:
             print(f"{name:<10}  {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}")
     for record in evaluations[-12:]:
-        figure = next((n for n in ("perplexity", "bits_per_character") if n in record), "loss")
+        figures = [name for name in _FIGURES if name in record]
+        told = "".join(f"  {name.replace('_', ' ')} {number(record[name])}" for name in figures)
         mark = "  best" if record["best"] else ""
-        print(
-            f"  epoch {record['epoch']:>6.2f}  step {record['step']:>8,}  loss {record['loss']:.4f}"
-            f"  {figure.replace('_', ' ')} {number(record[figure])}{mark}"
-        )
+        print(f"  epoch {record['epoch']:>6.2f}  step {record['step']:>8,}  loss {record['loss']:.4f}{told}{mark}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
 
 import typer
 import yaml
 
-from ostinato.errors import SettingsError
+from ostinato.errors import DataError, SettingsError
 from ostinato.records import RecordReader
 from ostinato.settings import Settings, read_yaml
 from ostinato.stop_words import STOP_WORDS
@@ -108,9 +108,28 @@ def stop_words_of(options: dict[str, Any]) -> dict[str, Any]:
         words = [record.fields["text"].strip() for record in RecordReader([Path(name)], "text").records()]
     elif "," in name:
         words = [word.strip() for word in name.split(",")]
+        if lists := sorted(STOP_WORDS.keys() & set(words)):
+            raise SettingsError(
+                f"stop_words = {name!r}: {lists[0]} is the name of a list, not a word: two are joined as "
+                "english+chinese, and a file can hold all words of a list of your own"
+            )
     else:
         return options  # the analyzer tells what is wrong
     return options | {"stop_words": [word for word in words if word]}
+
+
+def at_least_one(texts: Iterable[str]) -> Iterator[str]:
+    """The texts.
+
+    Raises:
+        DataError: at their end, if there was none.
+    """
+    empty = True
+    for text in texts:
+        empty = False
+        yield text
+    if empty:
+        raise DataError("the corpus is empty: there are no texts to make vectors of")
 
 
 def _read(name: str, value: str, kind: type[Settings]) -> Any:

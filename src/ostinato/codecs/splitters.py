@@ -53,6 +53,16 @@ text as it stands; tokens joined are the text again.
 """
 
 
+def is_chinese(sample: str) -> bool:
+    """Whether at least 30 % of the letters of a text are Han characters.
+
+    >>> is_chinese("我喜欢 tea"), is_chinese("I like tea")
+    (True, False)
+    """
+    letters = len(_LETTER.findall(sample))
+    return letters > 0 and len(_HAN.findall(sample)) >= 0.3 * letters
+
+
 def choose_splitter(name: str, sample: str) -> str:
     """The splitter that `name` stands for: `auto` takes `jieba` where at least 30 % of the letters of `sample` are Han.
 
@@ -61,8 +71,7 @@ def choose_splitter(name: str, sample: str) -> str:
         MissingExtra: if Chinese words are wanted and rjieba is not installed.
     """
     if name == "auto":
-        letters = len(_LETTER.findall(sample))
-        name = "jieba" if letters and len(_HAN.findall(sample)) >= 0.3 * letters else "words"
+        name = "jieba" if is_chinese(sample) else "words"
     if name not in SPLITTERS:
         raise SettingsError(f"splitter = {name!r}: one of auto, {', '.join(SPLITTERS)}")
     if name == "jieba" and not has_dictionary():

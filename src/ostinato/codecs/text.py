@@ -85,6 +85,10 @@ class TextCodec(ABC):
     @abstractmethod
     def _encode(self, text: str) -> np.ndarray: ...
 
+    @abstractmethod
+    def tokens(self, text: str) -> list[str]:
+        """The piece of the normalised text behind each id of `encode`, those of unknown tokens too."""
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids."""
         return "".join(self.stream(ids))
@@ -154,6 +158,10 @@ class CharCodec(TextCodec):
     def _encode(self, text: str) -> np.ndarray:
         return self._ids[_code_points(text)]
 
+    def tokens(self, text: str) -> list[str]:
+        """Characters."""
+        return list(_normalise(text, self.settings))
+
     def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:  # noqa: ARG002
         """A piece of text for every id."""
         return (self.vocabulary[index] for index in ids)
@@ -194,6 +202,10 @@ class WordCodec(TextCodec):
     def _encode(self, text: str) -> np.ndarray:
         tokens = self._splitter.split(text)
         return np.fromiter(map(self._ids.__getitem__, tokens), np.int32, len(tokens))
+
+    def tokens(self, text: str) -> list[str]:
+        """What the splitter finds."""
+        return self._splitter.split(_normalise(text, self.settings))
 
     def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:
         """A piece of text for every id."""
@@ -239,6 +251,14 @@ class BpeCodec(TextCodec):
         # line by line, so that the tokens do not depend on where a corpus was cut into blocks
         encoded = self._tokenizer.encode_batch(text.splitlines(keepends=True))
         return np.array([index for line in encoded for index in line.ids], np.int32)
+
+    def tokens(self, text: str) -> list[str]:
+        """Byte pairs as text; the bytes of a character that several pairs share stand as U+FFFD."""
+        return [self.piece(index) for index in self.encode(text).tolist()]
+
+    def piece(self, index: int) -> str:
+        """A byte pair as text."""
+        return bytes(_BYTE_OF[character] for character in self.vocabulary[index]).decode("utf-8", "replace")
 
     def stream(self, ids: Iterable[int], before: str = "") -> Iterator[str]:  # noqa: ARG002
         """A piece of text for every id, empty where a character is not yet whole."""

@@ -235,7 +235,7 @@ def _spool(sentences: Iterable[Sequence[str]], file: BinaryIO, settings: VectorS
     counts = flush()
     file.flush()
     if not read:
-        raise DataError("the corpus is empty: there are no words to learn vectors of")
+        raise DataError("the corpus is empty, or holds stop words alone: there are no words to learn vectors of")
     texts = list(numbers)
     ordered = sorted((-int(n), text) for n, text in zip(counts[1:], texts, strict=True) if n >= settings.min_count)
     words = [text for _, text in ordered[: settings.max_words]]

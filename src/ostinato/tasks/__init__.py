@@ -13,10 +13,15 @@ TASKS = {
     "acceptability": "ostinato.tasks.acceptability:Acceptability",
     "acceptability-score": "ostinato.tasks.acceptability_score:AcceptabilityScore",
     "bert": "ostinato.tasks.bert:Bert",
+    "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "classifier": "ostinato.tasks.classifier:Classifier",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
+    "similarity": "ostinato.tasks.similarity:Similarity",
+    "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
+    "tagger": "ostinato.tasks.tagger:Tagger",
+    "translator": "ostinato.tasks.translator:Translator",
 }
 """Where the class of each task is."""
 

@@ -19,6 +19,8 @@ def model_card(model: Any, sample: str) -> str:
             files = ", ".join(f"`{name}`" for name in about["files"][:5]) + (" …" if len(about["files"]) > 5 else "")
             rows.append(f"| {part} files | {files} |")
             rows.append(f"| SHA-256 of {part} text | `{about['sha256']}` |")
+    sample = sample.strip().replace("```", "'''")
+    shown = f"## Sample\n\n```text\n{sample}\n```\n\n" if sample else ""
     return f"""---
 {header}---
 
@@ -36,13 +38,7 @@ def model_card(model: Any, sample: str) -> str:
 |---|---|
 {chr(10).join(rows)}
 
-## Sample
-
-```text
-{sample.strip().replace("```", "'''")}
-```
-
-## Use
+{shown}## Use
 
 ```python
 import ostinato

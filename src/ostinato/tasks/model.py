@@ -136,6 +136,8 @@ class Model(ABC):
     def write_manifest(self, folder: Path, status: str) -> None:
         """Write what is known: while a training runs, settings and data; then metrics too."""
         manifest = {"task": self.task, "status": status, "settings": self.settings.plain()}
+        if status == "complete":
+            manifest["size"] = self.size()
         bundle.write_manifest(folder, manifest | {"metrics": self.metrics, "data": self.data})
 
     @classmethod

@@ -103,6 +103,10 @@ class SupervisedModel(FittedModel):
     def measure(self, batches: Iterable[Any]) -> dict[str, float]:
         """`loss`, a mean, and the figures of the field, of batches; the network is in evaluation mode."""
 
+    def measure_fully(self, batches: Iterable[Any]) -> dict[str, float]:
+        """What `evaluate` tells: the figures of `measure`, and more where a task has more to say."""
+        return self.measure(batches)
+
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Prepared:
         """Read, learn the codec, write both parts as numbers, unless that was done before."""
         run = folder / "run"
@@ -163,15 +167,23 @@ class SupervisedModel(FittedModel):
         """A batch where the network is."""
         return to_device(batch, next(self.network.parameters()).device)
 
-    def in_order(self, examples: Iterable[Any], use: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    def in_order(
+        self,
+        examples: Iterable[Any],
+        use: Callable[[Any], Iterable[Any]],
+        encode: Callable[[Any], Row] | None = None,
+        collate: Callable[[Sequence[Row]], Any] | None = None,
+    ) -> Iterator[Any]:
         """What `use` makes of batches, a result for every example, in their order; some thousand are held at once.
 
         Args:
             examples: as they come.
             use: a batch on the network's device → results, in its order.
+            encode: an example → its row; `self.encode` if None, which passes over what has no label.
+            collate: rows → a batch; `self.batch` if None.
         """
         for block in in_batches(examples):
-            rows: list[Any] = self.encode_all(block)
+            rows: list[Any] = self.encode_all(block) if encode is None else [encode(example) for example in block]
             if wrong := [row for row in rows if isinstance(row, Unusable)]:
                 raise wrong[0]
             order = np.argsort([len(row[self.length_column]) for row in rows], kind="stable")
@@ -179,7 +191,7 @@ class SupervisedModel(FittedModel):
             for first in range(0, len(rows), self.settings.batch_size):
                 at = order[first : first + self.settings.batch_size].tolist()
                 with torch.inference_mode():
-                    results = use(self.on_device(self.batch([rows[row] for row in at])))
+                    results = use(self.on_device((collate or self.batch)([rows[row] for row in at])))
                 for row, result in zip(at, results, strict=True):
                     found[row] = result
             yield from found
@@ -203,7 +215,7 @@ class SupervisedModel(FittedModel):
             run = Path(scratch)
             files = resolve(source_names(corpus, None)["corpus"], run)
             table = self._written(run, "examples", self.reader(files, **changes).examples())
-            found = self.measure(self.batches(table, batch_size=batch_size))
+            found = self.measure_fully(self.batches(table, batch_size=batch_size))
             return found | {"examples": len(table)}
 
 

@@ -14,7 +14,7 @@ from ostinato.training.settings import TrainingSettings
 
 STEPS = 100
 LOWEST = 1e-5
-HIGHEST = {"sgd": 100.0, "momentum": 10.0, "rmsprop": 1.0, "adam": 1.0, "adamw": 1.0}
+HIGHEST = {"sgd": 100.0, "momentum": 10.0, "adagrad": 1.0, "rmsprop": 1.0, "adam": 1.0, "adamw": 1.0}
 
 
 class RateSweep(NamedTuple):

@@ -15,8 +15,9 @@ from ostinato.training.settings import TrainingSettings
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
     """The optimiser of the settings, its rate to be set at each step.
 
-    SGD w −= η·g; momentum (Polyak 1964); RMSprop (Tieleman & Hinton 2012); Adam (Kingma & Ba 2015) with β₂ = 0.99,
-    since a few thousand steps are usual here; AdamW (Loshchilov & Hutter 2019), whose decay is apart from the gradient.
+    SGD w −= η·g; momentum (Polyak 1964); AdaGrad (Duchi et al. 2011); RMSprop (Tieleman & Hinton 2012); Adam (Kingma &
+    Ba 2015) with β₂ = 0.99, since a few thousand steps are usual here; AdamW (Loshchilov & Hutter 2019), whose decay is
+    apart from the gradient.
     """
     parameters, decay = list(parameters), settings.weight_decay
     rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate
@@ -26,6 +27,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSetting
             return torch.optim.SGD(parameters, rate, weight_decay=decay, fused=True)
         case "momentum":
             return torch.optim.SGD(parameters, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+        case "adagrad":
+            return torch.optim.Adagrad(parameters, rate, weight_decay=decay, fused=True)
         case "rmsprop":
             return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
         case "adam":

@@ -83,11 +83,15 @@ def describe_evaluation(record: dict[str, Any]) -> str:
 def _figure(record: dict[str, Any]) -> str:
     """What the field quotes; nothing where that is the loss itself."""
     if "perplexity" in record:
-        return f"perplexity {record['perplexity']:.2f}"
+        bleu = f" · BLEU {record['bleu']:.2f}" if "bleu" in record else ""
+        return f"perplexity {record['perplexity']:.2f}{bleu}"
     if "masked_accuracy" in record:
         shares = f"{record['masked_accuracy']:.1%} of masked tokens, {record['next_sentence_accuracy']:.1%} of pairs"
         return f"{shares} right"
-    return f"{record['bits_per_character']:.3f} bits/char" if "bits_per_character" in record else ""
+    if "bits_per_character" in record:
+        return f"{record['bits_per_character']:.3f} bits/char"
+    others = [name for name in record if name not in ("kind", "step", "epoch", "loss", "best", "seconds")]
+    return ", ".join(f"{name.replace('_', ' ')} {record[name]:.4f}" for name in others[:4])
 
 
 class Lines:

@@ -17,7 +17,9 @@ class TrainingSettings(Settings):
     max_minutes: float | None = Field(None, gt=0, description="stop after so long, with the best so far")
     batch_size: int = Field(32, ge=1, description="sequences side by side")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
-    optimizer: Literal["sgd", "momentum", "rmsprop", "adam", "adamw"] = Field("adamw", description="how to descend")
+    optimizer: Literal["sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw"] = Field(
+        "adamw", description="how to descend"
+    )
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"] = Field(
         0.003, description="peak rate; auto: found by a short sweep"
     )

@@ -71,8 +71,8 @@ class Hit:
         text, marks = self.text, _joined(self.spans)
         start, end = (0, len(text)) if width is None else self._densest(width)
         pieces, at = ["…" if start else ""], start
-        for left, right in marks:
-            if start <= left and right <= end:
+        for left, right in ((max(left, start), min(right, end)) for left, right in marks):
+            if left < right:
                 pieces += [text[at:left], before, text[left:right], after]
                 at = right
         pieces += [text[at:end], "…" if end < len(text) else ""]
@@ -82,14 +82,16 @@ class Hit:
     def _densest(self, width: int) -> tuple[int, int]:
         """Start and end of the part, at words' bounds, with the most different words of the query, then the most."""
         text = self.text
+        if len(text) <= width:
+            return 0, len(text)
         best, start, left = (0, 0), 0, 0
         held: list[Span] = []
         for span in self.spans:
             held.append(span)
-            while held[0].start < span.end - width:
+            while len(held) > 1 and held[0].start < span.end - width:  # a word may be longer than the whole part
                 held.pop(0)
             worth = (len({each.token for each in held}), len(held))
-            if held and worth > best:
+            if worth > best:
                 best, left, right = worth, held[0].start, span.end
                 start = max(0, left - max(0, width - (right - left)) // 3)
         end = min(len(text), start + width)
@@ -110,10 +112,10 @@ class Hit:
 
 
 def _joined(spans: list[Span]) -> list[tuple[int, int]]:
-    """Start and end of spans, those that overlap as one."""
+    """Start and end of spans, those that overlap or touch as one: no marks stand between Chinese words."""
     joined: list[tuple[int, int]] = []
     for span in sorted(spans, key=lambda span: span.start):
-        if joined and span.start < joined[-1][1]:
+        if joined and span.start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], span.end))
         else:
             joined.append((span.start, span.end))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -106,6 +109,29 @@ def _chunks(part: _Part) -> Iterator[_Chunk]:
         start = end
 
 
+def _merged_keys(
+    parts: Sequence[Sequence[bytes]], sort: Callable[[bytes], Any]
+) -> tuple[list[np.ndarray], list[bytes]]:
+    """The keys of sorted parts in their common order, and for each part the numbers of its keys in this order.
+
+    There may be one for every document, so that they are merged as they lie instead of sorted anew in a dictionary.
+    """
+    numbers = [np.empty(len(part), np.int64) for part in parts]
+    keys: list[bytes] = []
+
+    def placed(at: int) -> Iterator[tuple[Any, int, int, bytes]]:
+        return ((sort(key), at, number, key) for number, key in enumerate(parts[at]))
+
+    for _, alike in groupby(merge(*map(placed, range(len(parts))), key=itemgetter(0)), key=itemgetter(0)):
+        seen = dict[bytes, int]()  # 1 and 1.0 are alike, but two
+        for _, at, number, key in alike:
+            if key not in seen:
+                seen[key] = len(keys)
+                keys.append(key)
+            numbers[at][number] = seen[key]
+    return numbers, keys
+
+
 class _Lists:
     """The postings of several parts by key: in the order in which keys are first seen, or sorted.
 
@@ -113,21 +139,21 @@ class _Lists:
     """
 
     def __init__(self, parts: Sequence[_Part], sort: Callable[[bytes], Any] | None = None) -> None:
-        seen = Growing()
-        numbers = [np.fromiter(map(seen.__getitem__, part.keys), np.int64, len(part.keys)) for part in parts]
-        counts = np.zeros(len(seen), np.int64)
+        if sort is None:
+            seen = Growing()
+            numbers = [np.fromiter(map(seen.__getitem__, part.keys), np.int64, len(part.keys)) for part in parts]
+            keys: list[bytes] = list(seen)
+        else:
+            numbers, keys = _merged_keys([part.keys for part in parts], sort)
+        counts = np.zeros(len(keys), np.int64)
         for part, number in zip(parts, numbers, strict=True):
             for chunk in _chunks(part):
                 counts[number[chunk.keys]] += chunk.counts  # the keys of a part differ, so that none is added twice
-        keys: list[bytes] = list(seen)
-        order = [number for number in range(len(keys)) if counts[number]]
-        if sort is not None:
-            order.sort(key=lambda number: sort(keys[number]))
-        place = np.full(len(keys), -1)
-        place[order] = np.arange(len(order))
+        kept = counts > 0
+        place = np.where(kept, np.cumsum(kept) - 1, -1)
         self._parts = [(part, place[number]) for part, number in zip(parts, numbers, strict=True)]
-        self.keys = [keys[number] for number in order]
-        self.bounds = bounds_of(counts[order])
+        self.keys = keys if kept.all() else [keys[number] for number in np.flatnonzero(kept).tolist()]
+        self.bounds = bounds_of(counts[kept])
 
     def write(self, documents: np.ndarray, frequencies: np.ndarray | None = None) -> None:
         """Fill vectors with the documents of each key, and how often it stands there."""

@@ -1,0 +1,68 @@
+"""How good translations are: BLEU and chrF as sacrebleu counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from ostinato.codecs.splitters import is_chinese
+from ostinato.errors import MissingExtra, SettingsError, nearest
+
+
+@cache
+def has_sacrebleu() -> bool:
+    """Whether sacrebleu is installed."""
+    return find_spec("sacrebleu") is not None
+
+
+class Quality(NamedTuple):
+    """How good the translations of a corpus are."""
+
+    bleu: float
+    """Papineni et al. 2002, from 0 to 100."""
+    chrf: float
+    """Popović 2015, from 0 to 100."""
+    signatures: dict[str, str]
+    """How both are counted, as sacrebleu says it."""
+
+
+def translation_quality(found: Sequence[str], references: Sequence[str], tokenizer: str = "auto") -> Quality:
+    """BLEU and chrF of a corpus.
+
+    Args:
+        found: translations.
+        references: one for each.
+        tokenizer: sacrebleu's; auto: `zh`, which takes Chinese by the character, where the references are Chinese, else
+            `13a`.
+
+    Raises:
+        MissingExtra: if sacrebleu is not installed.
+        SettingsError: if it has no such tokenizer.
+
+    >>> translation_quality(["the cat sat on the mat"], ["the cat sat on the mat"])[:2]
+    (100.0, 100.0)
+    """
+    metrics = _metrics(_tokenizer(references, tokenizer))
+    bleu, chrf = (round(metric.corpus_score(list(found), [list(references)]).score, 4) for metric in metrics)
+    names = ("bleu_signature", "chrf_signature")
+    return Quality(bleu, chrf, {name: str(each.get_signature()) for name, each in zip(names, metrics, strict=True)})
+
+
+def _tokenizer(references: Sequence[str], tokenizer: str) -> str:
+    if tokenizer != "auto":
+        return tokenizer
+    return "zh" if is_chinese("\n".join(references[:1000])) else "13a"
+
+
+def _metrics(tokenizer: str) -> tuple[Any, Any]:
+    if not has_sacrebleu():
+        raise MissingExtra("sacrebleu", "eval", "BLEU and chrF")
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    if tokenizer not in BLEU.TOKENIZERS:
+        known = sorted(BLEU.TOKENIZERS)
+        raise SettingsError(f"bleu_tokenizer = {tokenizer!r}: one of {', '.join(known)}{nearest(tokenizer, known)}")
+    return BLEU(tokenize=tokenizer), CHRF()

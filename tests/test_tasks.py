@@ -1,0 +1,165 @@
+"""What every task that learns from examples must do. It is discovered: a task without tiny data here fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+import ostinato
+from ostinato.errors import DataError, OstinatoError
+from ostinato.tasks import TASKS, task_class
+from ostinato.tasks.supervised import SupervisedModel
+from ostinato.training.signals import Interrupted
+
+TINY: dict[str, Any] = {"epochs": 2, "batch_size": 8, "warmup_steps": 2, "seed": 3, "threads": 1, "device": "cpu"}
+
+
+class Data(NamedTuple):
+    """A file's name and content that a task can learn something from, and small settings."""
+
+    name: str
+    content: str
+    settings: dict[str, Any]
+
+
+REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
+SUBJECTS = ("cat", "dog", "cow", "fox", "owl", "猫")
+
+DATA = {
+    "acceptability": Data(
+        "cola.tsv",
+        "".join(f"g\t1\t\tthe {each} sleeps .\ng\t0\t*\tsleeps {each} the .\n" for each in SUBJECTS),
+        {"hidden_size": 8},
+    ),
+    "classifier": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
+    "conditional-language-model": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
+    "similarity": Data(
+        "pairs.csv",
+        "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,
+        {"hidden_size": 8},
+    ),
+    "tagger": Data(
+        "train.conll",
+        "the DT B-NP\ncat NN I-NP\nsits VB O\n\n猫 NN B-NP\n坐 VB O\n\n" * 10,
+        {"hidden_size": 8},
+    ),
+    "translator": Data(
+        "train.tsv",
+        "".join(f"{a} {b}\t{b.upper()} {a.upper()}\n" for a in "abcd猫" for b in "wxyz"),
+        {"hidden_size": 8},
+    ),
+    "tree-classifier": Data(
+        "trees.txt",
+        "(3 (2 a) (4 (4 good) (2 fish)))\n(1 (2 a) (0 (0 bad) (2 鱼)))\n" * 12,
+        {"hidden_size": 8},
+    ),
+}
+
+
+def supervised() -> list[str]:
+    """The tasks that the contract is about."""
+    return [name for name in TASKS if issubclass(task_class(name), SupervisedModel)]
+
+
+class Made(NamedTuple):
+    """A trained model with its data."""
+
+    model: Any
+    folder: Path
+    corpus: Path
+
+
+@pytest.fixture(scope="module", params=supervised())
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    data = DATA[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    (corpus := folder / data.name).write_bytes(data.content.replace("\n", "\r\n").encode())
+    model = task_class(request.param)(**TINY | data.settings)
+    return Made(model.fit(corpus, validation=corpus, output=folder / "model", progress=False), folder / "model", corpus)
+
+
+def predictions(model: Any, path: Path, **options: Any) -> list[Any]:
+    return [each.row for each in model.predictions([path], model.PredictSettings(**options))]
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.network.state_dict().items()}
+
+
+def test_a_loaded_model_is_the_same(made: Made, tmp_path: Path) -> None:
+    loaded = ostinato.load(made.folder)
+    assert type(loaded) is type(made.model)
+    figures = loaded.evaluate(made.corpus)
+    assert figures == made.model.evaluate(made.corpus)
+    assert figures["examples"] > 0 and math.isfinite(figures[made.model.criterion])
+    again = ostinato.load(made.model.save(tmp_path / "again"))
+    for name, value in weights(again).items():
+        assert torch.equal(value, weights(made.model)[name]), name
+    if hasattr(loaded, "predictions"):
+        assert (
+            predictions(loaded, made.corpus) == predictions(made.model, made.corpus) == predictions(again, made.corpus)
+        )
+
+
+def test_the_best_epoch_is_kept_and_its_figures_are_told(made: Made) -> None:
+    found = [record for record in made.model.history if record["kind"] == "validation"]
+    assert len(found) == 2
+    best = [record for record in found if record["best"]][-1]
+    metrics = made.model.metrics
+    assert metrics["best_step"] == best["step"]
+    name = made.model.criterion
+    assert metrics[f"validation_{name}"] == best[name]
+    assert metrics[f"validation_{name}"] == pytest.approx(made.model.evaluate(made.corpus)[name], rel=1e-4)
+
+
+def test_a_stopped_training_ends_in_the_same_bits(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ostinato.training.loop import Trainer
+
+    step: Callable[..., None] = Trainer._step
+
+    def stopping(self: Trainer, windows: list[Any]) -> None:
+        if self.position.step == 3:
+            raise KeyboardInterrupt  # as a kill between two checkpoints
+        step(self, windows)
+
+    data = DATA[made.model.task]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopping)
+        with pytest.raises((KeyboardInterrupt, Interrupted)):
+            type(made.model)(**TINY | data.settings).fit(
+                made.corpus, validation=made.corpus, output=tmp_path / "m", progress=False
+            )
+    resumed = type(made.model).resume(tmp_path / "m", progress=False)
+    for name, value in weights(resumed).items():
+        assert torch.equal(value, weights(made.model)[name]), name
+
+
+def test_bad_files_are_told_and_lose_nothing(made: Made, tmp_path: Path) -> None:
+    suffix, kind, small = made.corpus.suffix, type(made.model), TINY | DATA[made.model.task].settings
+    (empty := tmp_path / f"empty{suffix}").write_text("")
+    (wrong := tmp_path / f"wrong{suffix}").write_bytes(made.corpus.read_bytes() + b"\xff\xfe\n")
+    before = {path.name: path.read_bytes() for path in made.folder.iterdir() if path.is_file()}
+    for path, told in ((empty, r"empty|no examples|holds? no"), (wrong, r"wrong\.\w+: line \d+, byte \d+: ff")):
+        with pytest.raises(DataError, match=told):
+            kind(**small).fit(path, validation=made.corpus, output=made.folder, overwrite=True, progress=False)
+        with pytest.raises(DataError, match=told):
+            made.model.evaluate(path)
+    with pytest.raises(OstinatoError, match=r"stands|overwrite|exists"):
+        kind(**small).fit(made.corpus, output=made.folder, progress=False)
+    assert {path.name: path.read_bytes() for path in made.folder.iterdir() if path.is_file()} == before
+
+
+def test_an_unknown_setting_is_told(made: Made) -> None:
+    with pytest.raises(OstinatoError, match=r"unknown setting 'hiden_size' \(did you mean hidden_size\?\)"):
+        type(made.model)(hiden_size=3)
+
+
+def test_bfloat16_trains(made: Made) -> None:
+    data = DATA[made.model.task]
+    model = type(made.model)(**TINY | data.settings | {"precision": "bf16", "epochs": 1})
+    assert math.isfinite(model.fit(made.corpus, validation=made.corpus, progress=False).metrics["validation_loss"])
