@@ -20,7 +20,7 @@ TOPICS = {
     "files": "os shutil pathlib tempfile glob fnmatch tarfile zipfile gzip stat filecmp",
     "network": "socket ssl http.client http.server urllib.request urllib.parse email.message smtplib ftplib imaplib",
     "numbers": "math cmath statistics fractions decimal random numbers",
-    "source": "ast inspect dis tokenize symtable importlib.util importlib.abc pkgutil types typing",
+    "source": "ast inspect dis tokenize symtable importlib.util importlib.abc pkgutil types",
     "tests": "unittest unittest.mock doctest pdb bdb trace cProfile pstats traceback",
     "text": "string re textwrap difflib json csv configparser html.parser xml.etree.ElementTree locale gettext",
     "time": "datetime calendar time zoneinfo sched",
