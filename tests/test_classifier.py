@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as of_sklearn
+from sklearn.base import clone
 from sklearn.preprocessing import MultiLabelBinarizer
 
 import ostinato
@@ -304,6 +305,22 @@ def test_calls_that_are_wrong(cooking):
         list(model.rank(["a", 3]))
     with pytest.raises(SettingsError, match="batch_size: a classifier"):
         model.evaluate(cooking, batch_size=8)
+
+
+def test_scikit_learns_interface(tmp_path):
+    texts, labels = ["flour and yeast", "salmon and trout"] * 10, [3, 7] * 10
+    model = LinearClassifier(min_df=1, loss="logistic").fit(texts, labels)
+    assert model.predict(["yeast", "a trout"]).tolist() == [3, 7] and model.classes_.tolist() == [3, 7]
+    assert model.predict_proba(["yeast"]).shape == (1, 2) and model.score(texts, labels) == 1.0
+    again = clone(model)
+    assert again.settings == model.settings and not hasattr(again, "labels_") and again._codec is None
+    assert ostinato.load(model.save(tmp_path / "m")).predict(["yeast"]).tolist() == [3]
+    margins = LinearClassifier(min_df=1).fit(texts, labels, validation=(texts, labels))
+    assert margins.metrics["validation_accuracy"] == 1.0
+    with pytest.raises(SettingsError, match="no probabilities: train with loss = logistic"):
+        margins.predict_proba(["yeast"])
+    with pytest.raises(SettingsError, match="a linear-classifier cannot say which words mattered"):
+        margins.explain(["yeast"])
 
 
 # the command line

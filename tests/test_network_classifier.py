@@ -73,7 +73,7 @@ def test_several_labels(shared: bool) -> None:
     assert model.threshold == pytest.approx(model.metrics["validation_threshold"]) and "confusion" not in model.metrics
 
 
-def test_labels_in_an_order_and_numbers() -> None:
+def test_labels_in_an_order_and_numbers(tmp_path: Path) -> None:
     words = ["awful", "poor", "fair", "fine", "great"]
     texts = [f"a {words[at % 5]} fish {at % 3}" for at in range(100)]
     stars = [at % 5 + 1 for at in range(100)]
@@ -91,6 +91,15 @@ def test_labels_in_an_order_and_numbers() -> None:
     assert number.metrics["validation_pearson"] > 0.9
     assert abs(number.predict(["a great fish"])[0] - 5) < 0.8 and number.score(texts, stars) > 0.8
     assert next(number.rank(["a great fish"])).labels == ["value"]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\n" + "".join(f"{text},{star}\n" for text, star in zip(texts, stars, strict=True)))
+    assert number.evaluate(rows)["pearson"] > 0.9 and number.evaluate(rows)["examples"] == 100
+    said = list(number.predictions([rows], number.PredictSettings(explain=True)))
+    assert (
+        said[4].row["label"] == "5" and abs(said[4].row["value"] - 5) < 0.8 and float(said[4].text.split("\t")[0]) > 4
+    )
+    with pytest.raises(DataError, match="expected a number for a label, found 'five'"):
+        made(kind="number").fit(texts, ["five"] * 100)
 
 
 def test_weights_of_labels_count_in_the_loss() -> None:

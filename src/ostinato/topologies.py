@@ -122,13 +122,14 @@ class SeqToVec(nn.Module):
         """A vector for each sequence, [batch, features], and the state after.
 
         Args:
-            ids: [time, batch]; or whatever the embedding takes, if `len` gives its steps and slices are of steps.
+            ids: [time, batch]; or whatever the embedding takes. With a `window`, its `len` gives the steps, and its
+                slices are of steps.
             state: before the first step; zeros if None.
             lengths: int64 [batch], how many steps of each sequence count; all of them if None.
         """
-        size = self.window or len(ids)
-        if len(ids) <= size:
-            folded, state = self._read(ids[:], state, None, lengths)
+        size = self.window
+        if size is None or len(ids) <= size:
+            folded, state = self._read(ids, state, None, lengths)
         else:
             folded = None
             for start in range(0, len(ids), size):

@@ -34,7 +34,7 @@ class CompareSettings(AnalyzerSettings, ExampleSettings):
     epochs: int = Field(20, ge=1, description="networks: passes over the training data, at most")
     patience: int | None = Field(5, ge=1, description="networks: stop after so many epochs without gain")
     max_minutes: float | None = Field(None, gt=0, description="networks: train each at most so long")
-    hidden_size: int = Field(128, ge=1, description="networks: units of a layer, of each direction; filters of cnn")
+    hidden_size: int = Field(128, ge=1, description="networks: features of a word, units of a layer, filters of cnn")
     device: str = Field("cpu", description="networks: cpu, cuda, or auto")
     threads: int | None = Field(None, ge=1, description="networks: of the CPU [default: all]")
     seed: int = Field(0, ge=0, description="of everything random")
@@ -102,6 +102,7 @@ def _untrained(name: str, s: CompareSettings) -> Any:
     if name in NETWORKS:
         settings |= {field: getattr(s, field) for field in _BUDGET}
         settings["filters" if name == "cnn" else "hidden_size"] = s.hidden_size
+        settings["embedding_size"] = s.hidden_size
     return chosen.model(**chosen.stands_for(settings))
 
 

@@ -61,6 +61,15 @@ class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
     )
     criterion: str | None = Field("mcc", description="chooses the best epoch: mcc, accuracy, f1_macro or loss")
     subwords: int = Field(10_000, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word")
+    # a small network: thousands of sentences are few, and a larger one learns them by heart
+    hidden_size: int = Field(64, ge=1, description="units of a layer, of each direction")
+    pooling: Literal["last", "mean", "max", "attention"] | None = Field(
+        "attention", description="of the steps to a vector"
+    )
+    word_dropout: float = Field(0.2, ge=0, lt=1, description="share of words taken for unknown in training")
+    batch_size: int = Field(64, ge=1, description="sequences side by side")
+    learning_rate: float | Literal["auto"] = Field(0.003, description="peak rate; auto: found by a short sweep")
+    epochs: int = Field(8, ge=1, description="passes over the training data")
 
 
 class SentencePredictSettings(PredictSettings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from ostinato import bundle
 from ostinato.analysis import Analyzer, AnalyzerSettings, tokens_for
 from ostinato.codecs.labelled_text import LabelledText, Labels, as_number
 from ostinato.codecs.vocabulary import Vocabulary
+from ostinato.errors import DataError
 from ostinato.features.matrices import in_batches
 from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.tasks.calibrating import calibrate
@@ -26,6 +27,7 @@ from ostinato.tasks.classifying import ClassifyingModel, Prediction, WordWeight
 from ostinato.tasks.examples import Example
 from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
+from ostinato.tasks.model import Predicted
 from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
 from ostinato.tasks.text_inputs import TextInputs, pieces_of
 from ostinato.topologies import SeqToVec, count_parameters
@@ -243,6 +245,29 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
             return self.network.head.probabilities(self.logits(batch)).cpu().numpy()
 
         return map(np.stack, in_batches(self.in_order((Example(text, ()) for text in texts), told)))
+
+    def compare(self, examples: Iterable[Example], confusion: bool = True) -> dict[str, Any]:
+        """How well examples are told, as they come; of kind = number, correlation and errors."""
+        if self.kind != "number":
+            return super().compare(examples, confusion)
+        first, second = tee(examples)
+        figures = NumberFigures()
+        for block in self.scores(example.text for example in first):
+            figures.add(block[:, 0], np.array([as_number(next(second).labels) for _ in block]))
+        if not figures.texts:
+            raise DataError("no examples to measure; for validation a larger share may help, or a file of its own")
+        return figures.figures()
+
+    def _predicted(
+        self, fields: dict[str, Any], found: Prediction, top: int, words: list[WordWeight] | None
+    ) -> Predicted:
+        said = super()._predicted(fields, found, top, words)
+        if self.kind != "number":
+            return said
+        row = {name: value for name, value in said.row.items() if name not in ("label", "score")}
+        own = {"given_label": "label", "given_score": "score"}  # nothing takes their place
+        row = {own.get(name, name): value for name, value in row.items()}
+        return Predicted(row | {"value": found.scores[0]}, said.text.removeprefix("value\t"))
 
     def explain(self, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
         """Gradient × input: Σ_d x_{t,d} ∂z/∂x_{t,d}, z the log-odds of a text's best label; see `explaining`."""

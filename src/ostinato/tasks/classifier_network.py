@@ -50,7 +50,7 @@ def classifier_network(settings: ClassifierSettings, codec: LabelledText, width:
     """
     s = settings
     embedding: Any = (
-        TextEmbedding(len(codec.words), s.embedding_size or 128, s.subwords, s.word_dropout)
+        TextEmbedding(len(codec.words), s.embedding_size or s.hidden_size, s.subwords, s.word_dropout)
         if width is None
         else FrozenVectors(width)
     )

@@ -72,7 +72,7 @@ class ClassifierSettings(
     criterion: str | None = Field(
         None, description="chooses the best epoch: loss, accuracy, f1_macro, mcc, … [default: by the kind of label]"
     )
-    embedding_size: int | None = Field(None, ge=1, description="features of a word [default: 128]")
+    embedding_size: int | None = Field(None, ge=1, description="features of a word [default: hidden_size]")
     hidden_size: int = Field(128, ge=1, description="units of a layer, of each direction")
     num_layers: int = Field(1, ge=1, description="layers upon each other")
     dropout: float = Field(0.5, ge=0, lt=1, description="between layers, and before the first and after the last")

@@ -117,8 +117,9 @@ class TextEmbedding(nn.Module):
         if self.pieces is not None:
             nn.init.normal_(self.pieces.weight[1:], std=size**-0.5)
 
-    def forward(self, window: Window) -> Tensor:
-        """Features, [time, batch, size]."""
+    def forward(self, window: Window | TextInputs) -> Tensor:
+        """Features, [time, batch, size], of a window or of whole texts."""
+        window = window[:] if isinstance(window, TextInputs) else window
         words = window.words
         if self.training and self.word_dropout:
             kept = torch.rand(words.shape, device=words.device) >= self.word_dropout
@@ -142,7 +143,8 @@ class FrozenVectors(nn.Module):
         super().__init__()
         self.output_size = size
 
-    def forward(self, window: Window) -> Tensor:
-        """Features, [time, batch, size]."""
+    def forward(self, window: Window | TextInputs) -> Tensor:
+        """Features, [time, batch, size], of a window or of whole texts."""
+        window = window[:] if isinstance(window, TextInputs) else window
         assert window.vectors is not None  # noqa: S101
         return window.vectors
