@@ -1,9 +1,9 @@
 r"""How good are recursive networks on the Stanford Sentiment Treebank, and what does a batch of trees cost?
 
-*quality*: train and dev choose, test is reported; no pre-trained vectors. A tree classifier of each cell, five labels and
-two, and an LSTM over the same words that learns the same labels: every phrase of the training trees is an example of it,
-its label that of its node. All by one loop, with the same optimiser, batches of as many labels, and dropout; the epoch
-with the best accuracy on the whole sentences of dev is kept.
+*quality*: train and dev choose, test is reported; no pre-trained vectors. A tree classifier of each cell, five labels
+and two, and an LSTM over the same words that learns the same labels: every phrase of the training trees is an example,
+its label that of its node. All by one loop, with the same optimiser, batches of as many labels, and dropout; the
+epoch with the best accuracy on the whole sentences of dev is kept.
 
 *speed*: forward and backward of a batch of 25 trees of the training part, at one width for words and units: the binary
 Tree-LSTM by level; the same equations node by node in plain PyTorch, as they are usually written; and an LSTM over the
@@ -66,15 +66,17 @@ class PhraseLSTM(SupervisedModel):
     columns = {"words": "<i4", "label": "<i4"}  # noqa: RUF012
     length_column = "words"
     criterion = "root_accuracy"
-    whole = False
 
     def reader(self, files: Sequence[Path], **changes: Any) -> TreeReader:
+        """Trees, as of a tree classifier."""
         return TreeReader(files, self._part(TreeReadingSettings).model_copy(update=changes))
 
     def learn_codec(self, examples: Callable[[], Iterator[ReadTree]]) -> Any:
+        """The same words and labels."""
         return TreeClassifier.learn_codec(self, examples)  # pyright: ignore[reportArgumentType]
 
     def encode(self, example: Any) -> Any:
+        """A phrase is a row already."""
         return example
 
     def _written(self, folder: Path, name: str, examples: Iterable[ReadTree]) -> Any:
@@ -96,6 +98,7 @@ class PhraseLSTM(SupervisedModel):
                 yield {"words": leaves[first[node] :], "label": row["labels"][node : node + 1]}
 
     def build(self) -> SeqToVec:
+        """Embedding, one LSTM and a softmax."""
         s = self.settings
         embedding = nn.Embedding(len(self.codec.vocabulary), s.hidden_size)
         nn.init.normal_(embedding.weight, std=s.hidden_size**-0.5)
@@ -104,16 +107,20 @@ class PhraseLSTM(SupervisedModel):
         return SeqToVec(embedding, network, LastPooling(), head, s.dropout, s.dropout)
 
     def batch(self, rows: Sequence[Any]) -> Phrases:
+        """Phrases side by side."""
         return Phrases(*pad([row["words"] for row in rows]), torch.tensor([int(row["label"][0]) for row in rows]))
 
     def count(self, batch: Phrases) -> int:
+        """Phrases."""
         return len(batch.labels)
 
     def loss(self, batch: Phrases) -> Tensor:
+        """Σ −log p of the labels."""
         return self.network.head.loss(self.network(batch.words, None, batch.lengths)[0], batch.labels)
 
     @torch.no_grad()
     def measure(self, batches: Iterable[Phrases]) -> dict[str, float]:
+        """Of whole sentences, by the names of a tree classifier."""
         total, right, sided, seen, with_side = 0.0, 0, 0, 0, 0
         sides = self.codec.sides
         for batch in batches:
@@ -186,7 +193,7 @@ def node_by_node(cell: NaryTreeLSTMCell, inputs: Tensor, trees: list[np.ndarray]
 def speed(sizes: list[int], rounds: int = 15) -> None:
     """The table: milliseconds a batch, and the ratios."""
     torch.set_num_threads(1)
-    reader = TreeReader([need(PARTS["train"])], TreeReadingSettings())
+    reader = TreeReader([need(PARTS["train"])], TreeReadingSettings.checked({}))
     trees = [np.array(example.tree.parents) for _, example in zip(range(25), reader.examples(), strict=False)]
     shape = forest(trees, [node_heights(tree) for tree in trees], 2)
     lengths = torch.tensor([(len(tree) + 1) // 2 for tree in trees])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ostinato.networks import BidirectionalState, Deep
+from ostinato.pair_heads import Encoded
 from ostinato.pooling import Pooling
 from ostinato.recurrent import Recurrent
 from ostinato.trees import Forest, Recursive
@@ -270,22 +271,11 @@ class TwoSeqToVec(nn.Module):
     """Two sequences by one encoder, and a head of both vectors: a Siamese network (Bromley et al. 1993).
 
     Args:
-        encoder: of either sequence.
-        head: of two vectors (see `ostinato.pair_heads`).
-
-    >>> import torch
-    >>> from ostinato.cells import LSTMCell
-    >>> from ostinato.networks import Recurrent
-    >>> from ostinato.pair_heads import CosineHead
-    >>> from ostinato.pooling import MaxPooling
-    >>> encoder = SeqToVec(nn.Embedding(10, 3), Deep([Recurrent(LSTMCell(3, 5))]), MaxPooling(), nn.Identity())
-    >>> ids = torch.tensor([[1, 2, 1, 4], [3, 0, 3, 0]])  # two pairs: 0 and 1 with 2 and 3
-    >>> a, b = TwoSeqToVec(encoder, CosineHead())(ids, torch.tensor([2, 1, 2, 1]))
-    >>> a.shape, bool((a[0] == b[0]).all())
-    (torch.Size([2, 5]), True)
+        encoder: of either sequence: ids and lengths → `ostinato.pair_heads.Encoded`.
+        head: of two of them.
     """
 
-    def __init__(self, encoder: SeqToVec, head: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -294,11 +284,11 @@ class TwoSeqToVec(nn.Module):
         """The encoder's."""
         return self.encoder.embedding
 
-    def forward(self, ids: Any, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids [time, 2·pairs], all first sequences before all second ones → their vectors, [pairs, features] each."""
-        vectors, _ = self.encoder(ids, None, lengths)
-        first, second = vectors.chunk(2)
-        return first, second
+    def forward(self, ids: Any, lengths: Tensor) -> tuple[Encoded, Encoded]:
+        """Ids [time, 2·pairs], all first sequences before all second ones → both sides, [pairs, …] each."""
+        both = self.encoder(ids, lengths)
+        parts: list[Any] = [(None, None) if part is None else part.chunk(2) for part in both]
+        return Encoded(*(part[0] for part in parts)), Encoded(*(part[1] for part in parts))
 
 
 class TreeToVec(nn.Module):

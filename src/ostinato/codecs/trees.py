@@ -120,9 +120,7 @@ def _positions(blocks: Iterable[str]) -> Iterator[tuple[str, int, int]]:
     line, column, rest = 1, 1, ""
     for block in blocks:
         text = rest + block
-        cut = len(text)
-        while cut and text[cut - 1] not in _BLANKS + "()":
-            cut -= 1
+        cut = max(text.rfind(sign) for sign in _BLANKS + "()") + 1
         start = 0
         for match in _TOKEN.finditer(text, 0, cut):
             token = match[0]

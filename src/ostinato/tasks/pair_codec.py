@@ -21,6 +21,7 @@ from ostinato.files import write_text
 from ostinato.settings import Settings
 
 NO_LABEL, UNKNOWN_LABEL = -1, -2
+_BEGINNING = 100  # characters of a word whose n-grams are taken: longer ones are no words
 
 
 class Pair(NamedTuple):
@@ -75,7 +76,9 @@ class PairCodec:
 
         @lru_cache(maxsize=1 << 16)
         def buckets(word: str) -> tuple[int, ...]:
-            return tuple(ngram_buckets(word, *settings.char_ngrams, settings.buckets)) if settings.char_ngrams else ()
+            if not settings.char_ngrams:
+                return ()
+            return tuple(ngram_buckets(word[:_BEGINNING], *settings.char_ngrams, settings.buckets))
 
         self._buckets = buckets
 
@@ -117,7 +120,7 @@ class PairCodec:
         """A score → where it stands between the lowest and the highest, 0 to 1."""
         return min(1.0, max(0.0, (score - self.low) / (self.high - self.low)))
 
-    def score(self, share: float) -> float:
+    def score(self, share: Any) -> Any:
         """The other way round."""
         return self.low + (self.high - self.low) * share
 

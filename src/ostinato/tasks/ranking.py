@@ -54,20 +54,29 @@ def most_similar(
         raise SettingsError(f"top = {top}: at least 1")
     if not len(model.codec.text_row(query)["words"]):
         raise DataError(f"the query holds no words: {query[:60]!r}")
-    (wanted,) = model.vectors([query])
     first, again = tee(texts)
     heap: list[tuple[float, int, str]] = []  # the worst of the best on top; of equal ones the latest
-    place = 0
-    for block in in_batches(zip(again, model.vectors(first) if vectors is None else vectors, strict=False)):
-        scores = model.compare(wanted, np.stack([vector for _, vector in block]))
-        for at in np.argsort(-scores, kind="stable")[:top].tolist():
-            entry = (float(scores[at]), -(place + at), block[at][0])
-            if len(heap) < top:
-                heapq.heappush(heap, entry)
-            elif entry > heap[0]:
-                heapq.heapreplace(heap, entry)
-        place += len(block)
+    for place, (text, score) in enumerate(zip(again, _scores(model, query, first, vectors), strict=False)):
+        if len(heap) < top:
+            heapq.heappush(heap, (score, -place, text))
+        elif score > heap[0][0]:
+            heapq.heapreplace(heap, (score, -place, text))
     return [Found(score, -negative, text) for score, negative, text in sorted(heap, reverse=True)]
+
+
+def _scores(model: Any, query: str, texts: Iterable[str], vectors: Iterable[np.ndarray] | None) -> Iterator[float]:
+    """How like the query each text is."""
+    if not model.by_vectors:
+        if vectors is not None:
+            raise SettingsError(
+                "this model compares word by word, so vectors are of no use: leave out --keep, or train it with "
+                "--compare distribution"
+            )
+        yield from (found.score for found in model.predict((query, text) for text in texts))
+        return
+    (wanted,) = model.vectors([query])
+    for block in in_batches(model.vectors(texts) if vectors is None else vectors):
+        yield from model.compare(wanted, np.stack(block)).tolist()
 
 
 def kept_vectors(model: Any, reader: RecordReader, column: str | None, folder: Path) -> Iterator[np.ndarray]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.errors import DataError
-from ostinato.pair_heads import Comparison, make_pair_head
-from ostinato.pooling import make_pooling
+from ostinato.pair_heads import Comparison, CosineHead, DistributionHead, Encoded, LabelHead, ManhattanHead
+from ostinato.pooling import MeanPooling, make_pooling, valid_steps
 from ostinato.records import RecordFormat
 from ostinato.settings import Settings
 from ostinato.subword_embedding import SubwordEmbedding, Tokens, pad_tokens
@@ -36,11 +36,14 @@ class ComparingSettings(Settings):
 
     bidirectional: bool = Field(True, description="read in both directions; hidden_size is that of each")
     pooling: Literal["last", "mean", "max", "attention"] = Field("max", description="of the steps to a vector")
-    compare: Literal["distribution", "manhattan", "cosine"] = Field(
-        "distribution", description="features and a distribution over marks (Tai 2015), exp(−L1) (MaLSTM) or cosine"
+    words_in_vector: bool = Field(True, description="the mean of the words' own vectors is a part of a text's vector")
+    compare: Literal["matched", "distribution", "manhattan", "cosine"] = Field(
+        "matched",
+        description="distribution: features of both vectors (Tai 2015); matched: and how well their words match; "
+        "manhattan: exp(−L1) (MaLSTM); cosine",
     )
-    compare_size: int = Field(50, ge=1, description="distribution: units between the features and the marks")
-    marks: int = Field(5, ge=2, description="distribution: marks on the scale")
+    compare_size: int = Field(50, ge=1, description="units between features and marks")
+    marks: int = Field(5, ge=2, description="on the scale, for matched and distribution")
     label_weight: float = Field(1.0, ge=0, description="of the loss of the pairs' labels, if the data have them")
 
 
@@ -51,7 +54,7 @@ class SimilaritySettings(
 
     hidden_size: int = Field(100, ge=1, description="units of a layer, of each direction")
     num_layers: int = Field(1, ge=1, description="layers upon each other")
-    dropout: float = Field(0.3, ge=0, lt=1, description="on words, between layers, and before and after comparing")
+    dropout: float = Field(0.4, ge=0, lt=1, description="on words, between layers, and before and after comparing")
     embedding_size: int | None = Field(None, ge=1, description="features of a word [default: hidden_size]")
     epochs: int = Field(12, ge=1, description="passes over the training data")
     learning_rate: float | Literal["auto"] = Field(0.002, description="peak rate; auto: found by a short sweep")
@@ -127,13 +130,18 @@ class Similarity(SupervisedModel):
         return PairCodec.learn(examples(), self._part(PairTextSettings))
 
     def encode(self, example: Pair) -> dict[str, Any]:
-        """The words of both texts on end, the first text's number of them, the score and the label."""
-        a, b = (self.codec.text_row(text) for text in (example.first, example.second))
-        if not len(a["words"]) or not len(b["words"]):
+        """A row, unless one of the texts holds no words."""
+        row = self.pair_row(example)
+        if not 0 < row["cut"][0] < len(row["words"]):
             raise Unusable("a text without words")
+        return row
+
+    def pair_row(self, pair: Pair) -> dict[str, Any]:
+        """The words of both texts on end, the first text's number of them, the score and the label."""
+        a, b = (self.codec.text_row(text) for text in (pair.first, pair.second))
         row: dict[str, Any] = {name: np.concatenate([a[name], b[name]]) for name in a}
-        score = np.nan if example.score is None else example.score
-        return row | {"cut": [len(a["words"])], "score": [score], "label": [self.codec.label_id(example.label)]}
+        score = np.nan if pair.score is None else pair.score
+        return row | {"cut": [len(a["words"])], "score": [score], "label": [self.codec.label_id(pair.label)]}
 
     def build(self) -> TwoSeqToVec:
         """Encoder and head, with fresh weights; the head of labels is a part of the pairs' head."""
@@ -142,12 +150,18 @@ class Similarity(SupervisedModel):
         words = len(codec.vocabulary)
         embedding: nn.Module = SubwordEmbedding(words, width, s.buckets) if s.char_ngrams else WordsOnly(words, width)
         network = recurrent_network(s, width, s.bidirectional)
-        size = network.output_size
-        pooling = make_pooling(s.pooling, size)
-        head = make_pair_head(s.compare, size, s.compare_size, s.marks, s.dropout)
+        pooling = make_pooling(s.pooling, network.output_size)
+        parts = (embedding, network, pooling, nn.Identity(), s.around()[0], 0.0)
+        encoder = TextEncoder(*parts, words=width if s.words_in_vector else 0, every=s.compare == "matched")
+
+        def comparison() -> Comparison:
+            return Comparison(encoder.output_size, s.compare_size, s.around()[1], width if encoder.every else 0)
+
+        heads = {"manhattan": ManhattanHead, "cosine": CosineHead}
+        head = heads[s.compare]() if s.compare in heads else DistributionHead(comparison(), s.compare_size, s.marks)
         if codec.labels and s.label_weight:
-            head.labels = LabelHead(size, s.compare_size, len(codec.labels), s.dropout)
-        return TwoSeqToVec(SeqToVec(embedding, network, pooling, nn.Identity(), *s.around()), head)
+            head.labels = LabelHead(comparison(), s.compare_size, len(codec.labels))
+        return TwoSeqToVec(encoder, head)
 
     def batch(self, rows: Sequence[Any]) -> PairBatch:
         """First texts, then second ones."""
@@ -209,9 +223,9 @@ class Similarity(SupervisedModel):
         """How alike the texts of each pair are, as the pairs come.
 
         Raises:
-            DataError: if something is no pair of texts, or a text holds no words.
+            DataError: if something is no pair of texts.
         """
-        return self.in_order((self._pair(pair) for pair in pairs), self._likeness)
+        return self.in_order((self._pair(pair) for pair in pairs), self._likeness, self.pair_row)
 
     @staticmethod
     def _pair(pair: Any) -> Pair:
@@ -223,7 +237,7 @@ class Similarity(SupervisedModel):
 
     def _likeness(self, batch: PairBatch) -> list[Likeness]:
         a, b = self.network(batch.tokens, batch.lengths)
-        names: list[str | None] = [None] * len(a)
+        names: list[str | None] = [None] * len(batch.scores)
         if (labels := getattr(self.network.head, "labels", None)) is not None:
             names = [self.codec.labels[at] for at in labels(a, b).argmax(1).tolist()]
         shares = self.network.head(a, b).tolist()
@@ -245,8 +259,8 @@ class Similarity(SupervisedModel):
         def encoded(batch: Any) -> list[np.ndarray]:
             tokens, lengths = batch
             if not len(tokens.ids):
-                return [np.zeros(self.network.encoder.network.output_size, np.float32)] * len(lengths)
-            found, _ = self.network.encoder(tokens, None, lengths)
+                return [np.zeros(self.network.encoder.output_size, np.float32)] * len(lengths)
+            found = self.network.encoder(tokens, lengths).vectors
             return list(found.masked_fill((lengths == 0).unsqueeze(1), 0).float().cpu().numpy())
 
         return self.in_order(texts, encoded, self.codec.text_row, self._texts)
@@ -255,12 +269,46 @@ class Similarity(SupervisedModel):
         """The texts that are most like a query, the best first; see `ostinato.tasks.ranking`."""
         return most_similar(self, query, texts, top)
 
+    @property
+    def by_vectors(self) -> bool:
+        """Whether texts are compared by their vectors alone, not word by word."""
+        return not self.network.encoder.every
+
     @torch.no_grad()
     def compare(self, vector: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Scores of vectors [texts, features] beside one [features], float64 [texts], on the data's own scale."""
         device = next(self.network.parameters()).device
-        a, b = (torch.from_numpy(np.array(each, np.float32)).to(device) for each in (vector[None], vectors))
+        a, b = (Encoded(torch.from_numpy(np.array(each, np.float32)).to(device)) for each in (vector[None], vectors))
         return self.codec.score(self.network.head(a, b).double().cpu().numpy())
+
+
+class TextEncoder(SeqToVec):
+    """A `SeqToVec` that gives more than a vector: [pooled; (1/T) Σ_t e_t], and the own vector e_t of each word.
+
+    Args:
+        parts: as of `SeqToVec`.
+        words: features of a word if the mean of the words' own vectors is a part of the text's, else 0.
+        every: whether the words' vectors are wanted.
+    """
+
+    def __init__(self, *parts: Any, words: int = 0, every: bool = False) -> None:
+        super().__init__(*parts)
+        self.words, self.every = words, every
+        self.output_size = int(parts[1].output_size) + words
+
+    def forward(self, ids: Any, lengths: Tensor) -> Encoded:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Tokens [time, texts] and lengths [texts] → the texts."""
+        own = self.embedding(ids)
+        embedded = self.input_dropout(own)
+        outputs, state = self.network(embedded, None, lengths)
+        vectors = self.pooling(outputs, state, lengths)
+        if self.words:
+            vectors = torch.cat([vectors, MeanPooling()(embedded, state, lengths)], dim=-1)
+        if not self.every:
+            return Encoded(vectors)
+        mask = valid_steps(len(own), lengths, own)
+        assert mask is not None  # noqa: S101
+        return Encoded(vectors, own.transpose(0, 1), mask.t())
 
 
 class WordsOnly(nn.Module):
@@ -274,19 +322,6 @@ class WordsOnly(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """Tokens [time, batch] → [time, batch, features]."""
         return self.words(tokens.ids)
-
-
-class LabelHead(nn.Module):
-    """p = softmax(W h + b) over labels, with h of `Comparison`."""
-
-    def __init__(self, features: int, hidden_size: int, labels: int, dropout: float) -> None:
-        super().__init__()
-        self.comparison = Comparison(features, hidden_size, dropout)
-        self.output = nn.Linear(hidden_size, labels)
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Vectors [pairs, features] → log p, [pairs, labels]."""
-        return functional.log_softmax(self.output(self.comparison(a, b)).float(), dim=-1)
 
 
 def correlations(scores: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
