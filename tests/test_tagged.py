@@ -139,6 +139,7 @@ def test_json_lines(tmp_path: Path) -> None:
         ('{"tokens": ["a"], "tags": [null]}', "tags: expected a list of texts"),
         ('{"tokens": ["a"], "tags": ["O"], "label": 3}', "line 1: label: expected text, found 3"),
         ('{"tokens": ["a"', "line 1: not JSON"),
+        ('{"tokens": ["a"], "tags": ["O"], "tags": ["B-x"]}', "line 1: two columns have one name: tags"),
     ],
 )
 def test_json_lines_that_are_none(tmp_path: Path, line: str, message: str) -> None:

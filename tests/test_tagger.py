@@ -129,7 +129,7 @@ def test_ten_megabytes_without_a_line_end_and_plain_text(joint: tuple[Tagger, Pa
     assert [len(each.row["tags"]) for each in found] == [2801, 0, 4]  # in pieces, and an empty line stays one
     assert found[0].row["tags"][3] == "B-from" and found[2].text.startswith("# label = foot\nI\tO\n")
     assert found[2].row["spans"] == [{"type": "from", "start": 3, "end": 4}]
-    # .txt is text unless its first line has the columns of training; JSON is read by its name
+    # JSON is read by its name
     (tmp_path / "a.txt").write_text("I fly from Oslo\n")
     assert next(model.predictions([tmp_path / "a.txt"], PredictSettings())).row["tokens"][3] == "Oslo"
     rows = [each.row for each in model.predictions([folder / "dev.jsonl"], PredictSettings())]
@@ -186,7 +186,7 @@ def test_tags_that_are_nearly_spans(tmp_path: Path) -> None:
     made = trips(20)
     made[7][1][-1] = "I_to"
     train = write_columns(tmp_path / "train.txt", made)
-    line = sum(len(words) + 1 for words, _, _ in made[:7]) + 1
+    line = sum(len(words) + 1 for words, _, _ in made[:7]) + len(made[7][0])
     with pytest.raises(DataError, match=rf"train.txt: line {line}: tag 'I_to': expected O, or B-, I-, E- or S- and"):
         Tagger(**SMALL).fit(train, train, progress=False)
     model = Tagger(**(SMALL | {"scheme": "none", "epochs": 1})).fit(train, train, progress=False)
@@ -206,6 +206,17 @@ def test_what_training_never_had_counts_as_an_error(joint: tuple[Tagger, Path], 
     assert both["loss"] == pytest.approx(alone["loss"], rel=1e-4)  # a CRF has no probability for it
 
 
+def test_text_with_as_many_words_as_there_are_columns(tmp_path: Path) -> None:
+    train = write_columns(tmp_path / "train.txt", trips(20))
+    model = Tagger(**(SMALL | {"epochs": 1})).fit(train, train, progress=False)
+    (tmp_path / "text.txt").write_text("I fly home\n")
+    (tmp_path / "columns.txt").write_text("I I O\nfly f O\n")
+    for name, tokens in (("text.txt", ["I", "fly", "home"]), ("columns.txt", ["I", "fly"])):
+        assert next(model.predictions([tmp_path / name], PredictSettings())).row["tokens"] == tokens
+    (found,) = model.predictions([tmp_path / "text.txt"], PredictSettings(format="columns"))
+    assert found.text.startswith("I fly home ") and found.row["tokens"] == ["I"]
+
+
 def test_what_is_refused(joint: tuple[Tagger, Path], tmp_path: Path) -> None:
     model, _ = joint
     with pytest.raises(SettingsError, match="a CRF has no smoothed form; use head = softmax"):
@@ -219,6 +230,10 @@ def test_what_is_refused(joint: tuple[Tagger, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no tokens to learn from"):
         Tagger(**SMALL).fit(empty, empty, progress=False)
     assert list(model.predictions([empty], PredictSettings())) != []
+    first = tmp_path / "first.conllu"  # a sentence without tokens, and spellings that occur once
+    first.write_text("# a\n\n1\tA\t_\tX\t_\t_\t_\t_\t_\t_\n2\tb\t_\tY\t_\t_\t_\t_\t_\t_\n\n")
+    spelt = Tagger(**(SMALL | {"spelling": True, "inputs": ["xpos"], "epochs": 1})).fit(first, first, progress=False)
+    assert len(spelt.codec.inputs) == 6 and spelt.codec.inputs[-1].tokens == ("<unk>", "_")
     train = write_columns(tmp_path / "train.txt", trips(20))
     reads_more = Tagger(**(SMALL | {"inputs": ["2"], "epochs": 1})).fit(train, train, progress=False)
     with pytest.raises(DataError, match=r"the model reads 1 further column of each token \(--inputs .* found 0"):

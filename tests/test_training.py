@@ -178,6 +178,15 @@ def test_state_is_carried_and_reset_at_an_epoch(tmp_path: Path) -> None:
     assert seen == [0, 1, 2, 0, 1, 2]
 
 
+def test_the_loss_decides_between_equal_figures(tmp_path: Path) -> None:
+    objective = Quadratic(windows=2)
+    found = [Evaluation(loss, -accuracy, {}) for loss, accuracy in ((3.0, 0.5), (2.0, 0.5), (2.5, 0.5), (9.0, 0.75))]
+    objective.evaluate = lambda: found.pop(0)
+    position = trainer(objective, tmp_path, epochs=4).train()
+    assert [step for step, _ in objective.best] == [2, 4, 8]
+    assert (position.best_criterion, position.best_loss, position.without_gain) == (-0.75, 9.0, 0)
+
+
 def test_resumed_training_may_run_longer(tmp_path: Path) -> None:
     objective = Quadratic(windows=4)
     assert trainer(objective, tmp_path, epochs=1).train().step == 4

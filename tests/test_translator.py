@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ostinato
 from ostinato.bundle import read_tensors
@@ -125,11 +128,12 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path: Path) -> None
 def test_what_cannot_be_learned_from_is_passed_over_and_told(tmp_path: Path, capsys: Any) -> None:
     rows = [*pairs(60), ("eins", ""), ("", "one"), ("eins " * 200, "one"), ("x" * 10_000_000, "y")]
     path = write_tsv(tmp_path / "train.tsv", rows)
-    model = Translator(**(SMALL | {"epochs": 1})).fit(path, path, progress=None)
+    model = Translator(**(SMALL | {"epochs": 1, "level": "bpe", "min_count": 2})).fit(path, path, progress=None)
     told = capsys.readouterr().err
     assert "1 examples passed over: an empty target" in told and "an empty source" in told
-    assert "train: 1 examples passed over: longer than max_tokens = 150" in told  # the other is one long word
-    assert model.data["train_examples"] == 61
+    assert "train: 2 examples passed over: longer than max_tokens = 150" in told
+    assert model.data["train_examples"] == 60
+    assert next(iter(model.predict(["x" * 10_000_000], beam=1))).cut
     with pytest.raises(DataError, match="the targets: the corpus is empty"):
         fit(write_tsv(tmp_path / "only.tsv", [("a", "")]), epochs=1)
     (tmp_path / "empty.de").touch()
@@ -164,6 +168,19 @@ def test_texts_come_back(level: Any, joint: bool, tmp_path: Path) -> None:
         assert codec.target.decode([1, 1], ["Müller"]) == "Müller <unk>"
     with pytest.raises(BundleError, match="source/ is missing"):
         PairCodec.load(tmp_path / "source")
+
+
+BYTES = PairCodec.learn(
+    lambda: iter([("a dog and a cat", "我喜欢猫")]), TextSettings(level="bpe", max_vocabulary=300), None
+)
+
+
+@given(st.text(max_size=40))
+@settings(deadline=None, max_examples=60)
+def test_any_text_comes_back_from_byte_pairs(text: str) -> None:
+    ids = BYTES.source.encode(text)
+    assert BYTES.source.decode(ids) == unicodedata.normalize("NFC", text.strip())
+    assert len(BYTES.source.tokens(text)) == len(ids)
 
 
 # training

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
     from ostinato.tasks import load as load
+    from ostinato.tasks.acceptability import Acceptability as Acceptability
+    from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
@@ -94,6 +96,8 @@ _PUBLIC = {
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
     "load": "ostinato.tasks",
+    "Acceptability": "ostinato.tasks.acceptability",
+    "AcceptabilityScore": "ostinato.tasks.acceptability_score",
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
     "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",

@@ -210,12 +210,22 @@ def _jsonl(lines: _Lines, _: bool) -> Rows:
             continue
         where = f"{lines.path}: line {lines.number}"
         try:
-            fields = json.loads(line)
+            fields = json.loads(line, object_pairs_hook=_once)
+        except KeyError as error:
+            raise DataError(f"{where}: two columns have one name: {error.args[0]}") from None
         except ValueError as error:
             raise DataError(f"{where}: not JSON: {error} (expected an object a line)") from None
         if not isinstance(fields, dict):
             raise DataError(f"{where}: expected a JSON object, found {type(fields).__name__}")
         yield fields, lines.number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose names all differ; else a KeyError, with the name."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise KeyError(next(name for at, (name, _) in enumerate(pairs) if name in dict(pairs[:at])))
+    return found
 
 
 def _csv(lines: _Lines, header: bool) -> Rows:

@@ -39,6 +39,12 @@ class Sentence(NamedTuple):
         """File and line, as an error begins."""
         return f"{self.source.path}: line {self.source.line}" if self.source else "sentence"
 
+    def place(self, token: int) -> str:
+        """The same of a token."""
+        if self.source is None or not self.source.words:
+            return self.where
+        return f"{self.source.path}: line {self.source.line + self.source.words[token]}"
+
 
 class Source(NamedTuple):
     """Where a sentence stands, and what else stands there."""

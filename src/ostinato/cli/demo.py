@@ -13,10 +13,11 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
+    "classifier": "ostinato.cli.demo_classifier",
     "similarity": "ostinato.cli.demo_similarity",
-    "tree-classifier": "ostinato.cli.demo_tree_classifier",
     "tagger": "ostinato.cli.demo_tagger",
     "translator": "ostinato.cli.demo_translator",
+    "tree-classifier": "ostinato.cli.demo_tree_classifier",
 }
 """task → the module with its `demo(output, minutes, quiet)`."""
 

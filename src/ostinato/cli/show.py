@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_CORNER = "right \\ told"
+_MATRIX = 12  # labels of a confusion matrix that fits on a screen
 
 
 def emit(values: Mapping[str, Any], as_json: bool) -> None:
@@ -14,9 +16,38 @@ def emit(values: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
-    width = max((len(name) for name in values), default=0)
-    for name, value in values.items():
+    plain = {name: value for name, value in values.items() if name != "confusion"}
+    width = max((len(name) for name in plain), default=0)
+    for name, value in plain.items():
         print(f"{name.replace('_', ' '):<{width}}  {number(value)}")
+    if "confusion" in values:
+        print("\n" + confusion(values["confusion"]))
+
+
+def confusion(counts: Mapping[str, Mapping[str, int]]) -> str:
+    r"""A confusion matrix; of more than twelve labels the twenty most frequent confusions.
+
+    Args:
+        counts: right label → told label → how often.
+
+    >>> print(confusion({"bad": {"bad": 3, "good": 1}, "good": {"good": 5}}))
+    right \ told  bad  good
+    bad             3     1
+    good            0     5
+    """
+    told = sorted({label for row in counts.values() for label in row} | set(counts))
+    if len(told) > _MATRIX:
+        pairs = sorted(((n, a, b) for a, row in counts.items() for b, n in row.items() if a != b), reverse=True)[:20]
+        return "\n".join(["most often confused, right → told", *(f"{n:6,}  {a} → {b}" for n, a, b in pairs)])
+    first = max(len(label) for label in (_CORNER, *told))
+    largest = len(f"{max((n for row in counts.values() for n in row.values()), default=0):,}")
+    widths = [max(len(label), largest) for label in told]
+    header = [f"{_CORNER:<{first}}", *(f"{label:>{width}}" for label, width in zip(told, widths, strict=True))]
+    lines = ["  ".join(header)]
+    for right, row in counts.items():
+        cells = [f"{row.get(label, 0):>{width},}" for label, width in zip(told, widths, strict=True)]
+        lines.append("  ".join([f"{right:<{first}}", *cells]))
+    return "\n".join(lines)
 
 
 def number(value: Any) -> str:

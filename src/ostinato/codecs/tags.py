@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field
 
-from ostinato.codecs.vocabulary import Vocabulary
+from ostinato.codecs.vocabulary import Vocabulary, most_frequent
 from ostinato.errors import BundleError, DataError
 from ostinato.files import write_text
 from ostinato.settings import Settings
@@ -106,12 +106,15 @@ class TagCodec:
         as_spans: dict[Scheme, Counter[str]] = {"bio": Counter(), "bioes": Counter()}
         changed = dict.fromkeys(as_spans, 0)
         single = han = 0
+        spelt = len(_SPELLING) * settings.spelling  # of the further inputs, those whose rare values say nothing
         for sentence in sentences:
+            if not sentence.tokens:
+                continue
             if sentence.source and not about:
                 about = {"format": sentence.source.format, "columns": sentence.source.column}
             columns = [*_columns(zip(*map(_spelling, sentence.tokens), strict=True), settings), *sentence.inputs]
             further = further or [Counter() for _ in columns]
-            for counter, column in zip(further, columns, strict=False):
+            for counter, column in zip(further, columns, strict=True):
                 counter.update(column)
             for token in sentence.tokens:
                 words[_word(token, settings)] += 1
@@ -119,9 +122,10 @@ class TagCodec:
                 if "\u4e00" <= token[0] <= "\u9fff":
                     han, single = han + 1, single + (len(token) == 1)
             given = sentence.tags or ()
-            for tag in given:
+            for at, tag in enumerate(given):
                 tags[tag] += 1
-                first.setdefault(tag, sentence.where)
+                if tag not in first:
+                    first[tag] = sentence.place(at)
             spans = spans_of(given) if all(map(is_span_tag, given)) else []
             for kind, counter in as_spans.items():
                 wanted = tags_of(spans, len(given), kind)
@@ -141,8 +145,7 @@ class TagCodec:
         counts = np.array([words[word] for word in vocabulary.tokens], np.int64)
         return cls(
             settings, vocabulary, counts, Vocabulary.of_counts(characters),
-            [Vocabulary.of_counts(counter, 2 if at < len(_SPELLING) * settings.spelling else 1)
-             if counter else Vocabulary(["<unk>"]) for at, counter in enumerate(further)],
+            [Vocabulary(most_frequent(counter, 2 if at < spelt else 1, None)) for at, counter in enumerate(further)],
             sorted(tags), data_scheme, scheme, sorted(labels), about,
         )  # fmt: skip
 

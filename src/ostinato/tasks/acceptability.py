@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +14,9 @@ from ostinato import bundle
 from ostinato.codecs.labelled_text import LabelledText
 from ostinato.errors import DataError
 from ostinato.records import Record
-from ostinato.tasks.classifier import Classifier
+from ostinato.tasks.classifier import Classifier, Texts
 from ostinato.tasks.classifier_settings import ClassifierSettings
+from ostinato.tasks.classifying import PredictSettings
 from ostinato.tasks.examples import ExampleReader, ExampleSettings
 from ostinato.tasks.supervised import Prepared
 
@@ -27,6 +27,7 @@ class AcceptabilityReader(ExampleReader):
     r"""Labelled sentences; of four columns without names, as CoLA has, the second is the label, the fourth the text.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "cola.tsv"
     >>> _ = path.write_text("gj04\t1\t\tHe left.\ngj04\t0\t*\tHe leave left.\n")
     >>> list(AcceptabilityReader([path], ExampleSettings(header=False)).examples())
@@ -62,17 +63,10 @@ class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
     subwords: int = Field(10_000, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word")
 
 
-class SentenceModel:
-    """What both ways of judging sentences share: how they are read, and that there are two labels."""
+class SentencePredictSettings(PredictSettings):
+    """How sentences are read, and what is said of them."""
 
-    settings: Any
-    _in_memory: str | None
-
-    def reader(self, files: Sequence[Path], **changes: Any) -> ExampleReader:
-        """Reads labelled sentences as the settings say, but for changes of them."""
-        own = {name: getattr(self.settings, name) for name in ExampleSettings.model_fields}
-        settings = ExampleSettings.checked({}) if self._in_memory else ExampleSettings.checked(own)
-        return AcceptabilityReader(files, settings.model_copy(update=changes))
+    header: bool = Field(False, description="the first row of a table names its columns; CoLA's files have no such row")
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -85,7 +79,7 @@ def check_labels(labels: Sequence[str]) -> None:
         raise DataError(f"{len(labels)} labels, {', '.join(labels[:5])}: a sentence is acceptable (1) or not (0)")
 
 
-class Acceptability(SentenceModel, Classifier):
+class Acceptability(Classifier):
     r"""A classifier whose border is where Matthews' correlation with the validation examples is highest.
 
     With p = P(acceptable) at the calibrated temperature and τ the best threshold, the score of a sentence is
@@ -104,6 +98,8 @@ class Acceptability(SentenceModel, Classifier):
 
     task = "acceptability"
     Settings = AcceptabilitySettings
+    PredictSettings = SentencePredictSettings
+    reader_type = AcceptabilityReader
 
     def learn_codec(self, examples: Any) -> LabelledText:
         """As of any classifier, of two labels."""
@@ -111,15 +107,25 @@ class Acceptability(SentenceModel, Classifier):
         check_labels(codec.labels)
         return codec
 
+    def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
+        """As of any classifier, but Matthews' correlation at the best border: that chooses the best epoch."""
+        held = list(batches)
+        return super().measure(held) | {"mcc": self._best(held)[1]}
+
+    @torch.inference_mode()
+    def _best(self, batches: Iterable[Texts]) -> tuple[float, float]:
+        """The border of p, and Matthews' correlation there."""
+        p, right = [], []
+        for batch in batches:
+            p.append(self.network.head.probabilities(self.logits(self.on_device(batch)))[:, 1].cpu().numpy())
+            right += [labels[0] == 1 for labels in batch.given]
+        return best_mcc(np.concatenate(p).astype(float), np.array(right))
+
     @torch.inference_mode()
     def finish(self, corpus: Prepared) -> dict[str, float]:
         """Calibrate, then move the border."""
-        found = super().finish(corpus)
-        head, p, right = self.network.head, [], []
-        for batch in self.batches(corpus.validation):
-            p.append(head.probabilities(self.logits(self.on_device(batch)))[:, 1].cpu().numpy())
-            right += [labels[0] == 1 for labels in batch.given]
-        threshold, mcc = best_mcc(np.concatenate(p).astype(float), np.array(right))
+        found, head = super().finish(corpus), self.network.head
+        threshold, mcc = self._best(self.batches(corpus.validation))
         threshold = min(max(threshold, 1e-6), 1 - 1e-6)
         head.linear.bias[1] -= float(head.temperature) * math.log(threshold / (1 - threshold))
         assert self._folder is not None  # noqa: S101

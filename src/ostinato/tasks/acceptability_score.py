@@ -17,7 +17,13 @@ from ostinato import bundle
 from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.features.matrices import in_batches
 from ostinato.files import write_text
-from ostinato.tasks.acceptability import SentenceModel, SentenceSettings, best_mcc, check_labels
+from ostinato.tasks.acceptability import (
+    AcceptabilityReader,
+    SentencePredictSettings,
+    SentenceSettings,
+    best_mcc,
+    check_labels,
+)
 from ostinato.tasks.at_once import ModelAtOnce
 from ostinato.tasks.classifying import ClassifyingModel, WordWeight
 from ostinato.tasks.ngram import NGramLanguageModel
@@ -79,7 +85,7 @@ class LanguageModelJudge:
 
 
 class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
-    SentenceModel, ClassifyingModel, ModelAtOnce
+    ClassifyingModel, ModelAtOnce
 ):
     r"""A sentence s of n tokens is acceptable if its score is above a threshold (Lau, Clark & Lappin 2017, section 3).
 
@@ -102,6 +108,8 @@ class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] -
     """
 
     task = "acceptability-score"
+    PredictSettings = SentencePredictSettings
+    reader_type = AcceptabilityReader
     Settings = AcceptabilityScoreSettings
     codec_type = LanguageModelJudge
     _tensors: dict[str, np.ndarray] | None = None

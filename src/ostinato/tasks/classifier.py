@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.metrics import r2_score
 from torch import Tensor
 
 from ostinato import bundle
@@ -252,6 +253,12 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         if self.kind == "number":
             return np.concatenate([*self.scores(texts), np.zeros((0, 1))])[:, 0]
         return super().predict(texts)
+
+    def score(self, X: Sequence[str], y: Sequence[Any], sample_weight: Any = None) -> float:  # noqa: N803 - theirs
+        """The share of texts X that get their labels y and no others; of kind = number, R² (`sklearn.metrics`)."""
+        if self.kind == "number":
+            return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
+        return super().score(X, y, sample_weight)
 
     def rank(self, texts: Iterable[str], top: int = 1) -> Iterator[Prediction]:
         """The best labels of each text with their scores; of kind = number, `value` with the number."""

@@ -58,8 +58,10 @@ class PredictSettings(Settings):
 class ClassifyingModel(TextEstimator, Model):
     """A model that scores the labels of a text; its settings hold `ExampleSettings`, its codec `labels`, `several`."""
 
+    __repr__ = Model.__repr__  # pyright: ignore[reportAssignmentType] - not all settings, as scikit-learn has it
     pipeline_tag = "text-classification"
     PredictSettings = PredictSettings
+    reader_type: type[ExampleReader] = ExampleReader
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ class ClassifyingModel(TextEstimator, Model):
     def reader(self, files: Sequence[Path], **changes: Any) -> ExampleReader:
         """Reads labelled texts as the settings say, but for changes of them."""
         settings = ExampleSettings.checked({}) if self._in_memory else self._part(ExampleSettings)
-        return ExampleReader(files, settings.model_copy(update=changes))
+        return self.reader_type(files, settings.model_copy(update=changes))
 
     def rank(self, texts: Iterable[str], top: int = 1) -> Iterator[Prediction]:
         """The best labels of each text with their scores, as the texts come.
@@ -175,7 +177,7 @@ class ClassifyingModel(TextEstimator, Model):
         """
         settings = options.plain()
         top, explain = settings.pop("top"), settings.pop("explain")
-        reader = ExampleReader(files, ExampleSettings.checked(settings))
+        reader = self.reader_type(files, ExampleSettings.checked(settings))
         first, second, third = tee(reader.records(labelled=False), 3)
         told = self.rank((reader.text_of(record) for record in first), top)
         reasons = self.explain(reader.text_of(record) for record in second) if explain else None

@@ -31,8 +31,10 @@ class _Held(nn.Module):
         for seen, leaf in self.windows:
             if seen is window:
                 return leaf
-        self.windows.append((window, self.embedding(window).detach().requires_grad_()))
-        return self.windows[-1][1]
+        with torch.no_grad():
+            leaf = self.embedding(window)
+        self.windows.append((window, leaf.requires_grad_()))
+        return leaf
 
 
 def explain(model: Any, texts: Iterable[str]) -> Iterator[list[WordWeight]]:

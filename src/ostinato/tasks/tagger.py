@@ -19,7 +19,7 @@ from ostinato.crf import CRF
 from ostinato.errors import DataError
 from ostinato.heads import Softmax
 from ostinato.pooling import make_pooling, valid_steps
-from ostinato.spans import Span, legal, spans_of
+from ostinato.spans import Span, is_span_tag, legal, spans_of
 from ostinato.tagged import Sentence, TaggedReader, row, written
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.recurrent_settings import recurrent_network
@@ -234,12 +234,13 @@ class Tagger(SupervisedModel):
                 yield Predicted(found, written(sentence, tags, label))
 
     def _has_columns(self, reader: TaggedReader, path: Path) -> bool:
-        """Whether a file that may be plain text looks like those of training."""
+        """Whether a file that may be plain text begins like those of training: as many columns, and a tag in its."""
         about = self.codec.about
-        if about.get("format") != "columns":
+        fields = next((line for _, line in reader.lines(path) if line.strip()), "").split()
+        if about.get("format") != "columns" or len(fields) != about["columns"]:
             return False
-        first = next((line for _, line in reader.lines(path) if line.strip()), "")
-        return len(first.split()) == about["columns"]
+        tag = fields[int(self.settings.column or len(fields)) - 1]
+        return tag in self.codec.tags if self.codec.data_scheme is None else is_span_tag(tag)
 
     def _tokeniser(self) -> Tokeniser:
         return Tokeniser(self.codec.words, bool(self.codec.about.get("single_characters")))

@@ -38,13 +38,13 @@ class TaggerSettings(TaggedSettings, TagSettings, EmbeddingSettings, RecurrentSe
     character_embedding: int = Field(30, ge=1, description="features of a character")
     character_hidden: int = Field(50, ge=0, description="units over a word's characters, each way (0: words alone)")
     input_embedding: int = Field(20, ge=1, description="features of a further input")
-    word_dropout: float = Field(0.25, ge=0, description="α: a word of count n is unknown with probability α / (α + n)")
+    word_dropout: float = Field(1.0, ge=0, description="α: a word of count n is unknown with probability α / (α + n)")
     pooling: Literal["attention", "max", "mean", "last"] = Field("attention", description="for the sentence's label")
     label_weight: float = Field(1.0, gt=0, description="of the sentence's label in the loss")
     hidden_size: int = Field(200, ge=1, description="units of a layer, in each direction")
     num_layers: int = Field(1, ge=1, description="layers upon each other")
     dropout: float = Field(0.5, ge=0, lt=1, description="between layers, and before the first and after the last")
-    epochs: int = Field(30, ge=1, description="passes over the training data")
+    epochs: int = Field(20, ge=1, description="passes over the training data")
 
     @model_validator(mode="after")
     def _agree(self) -> TaggerSettings:
@@ -57,7 +57,8 @@ class PredictSettings(Settings):
     """What can be set about tagging files."""
 
     format: TaggedFormat = Field(
-        "auto", description="of the files; auto: by name; .txt is text unless its first line has the training's columns"
+        "auto",
+        description="of the files; auto: by name; text, unless it begins like columns of training",
     )
     tokens: Literal["auto", "whitespace"] = Field(
         "auto", description="of plain text; auto: signs are split off words, and Chinese into words; see docs/tagger.md"

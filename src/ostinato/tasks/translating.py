@@ -133,7 +133,9 @@ class TranslatingModel(SupervisedModel):
             return Translation("", [Candidate("", 0.0, None)], cut=False)
         tokens = self.codec.source.tokens(text)
         candidates = [self._candidate(tokens, each, length) for each in found]
-        return Translation(candidates[0].text, candidates, cut=len(tokens) > length)
+        return Translation(
+            candidates[0].text, candidates, cut=len(tokens) > length or len(text) > self.settings.most_characters
+        )
 
     def _candidate(self, tokens: list[str], found: Hypothesis, length: int) -> Candidate:
         side, weights = self.codec.target, found.weights

@@ -30,6 +30,8 @@ from ostinato.tasks.writing import perplexity
 from ostinato.training.objective import Evaluation
 from ostinato.training.settings import TrainingSettings
 
+_LONGEST_TOKEN = 100  # characters, as a mean over a whole text
+
 
 class TranslatorSettings(TextSettings, ParallelSettings, EmbeddingSettings, RecurrentSettings, TrainingSettings):
     """All that can be set about a translator."""
@@ -72,6 +74,11 @@ class TranslatorSettings(TextSettings, ParallelSettings, EmbeddingSettings, Recu
     batch_size: int = Field(64, ge=1, description="pairs side by side")
     epochs: int = Field(20, ge=1, description="passes over the training data")
     learning_rate: float | Literal["auto"] = Field(0.002, description="peak rate; auto: found by a short sweep")
+
+    @property
+    def most_characters(self) -> int:
+        """Of a text; beyond, it has too many tokens, whatever they are."""
+        return _LONGEST_TOKEN * self.max_tokens
 
     @model_validator(mode="after")
     def _agree(self) -> TranslatorSettings:
@@ -175,13 +182,20 @@ class Translator(TranslatingModel, SupervisedModel):
         s, source = self.settings, self._part(TextSettings)
         target = source.model_copy(update={"level": s.target_level or s.level})
         joint = s.joint if s.joint is not None else (s.level, target.level) == ("bpe", "bpe")
-        return PairCodec.learn(examples, source, source if joint else target)
+
+        def sound() -> Iterator[Pair]:  # a line of megabytes is none that could be translated, but long to learn from
+            return (each for each in examples() if max(map(len, each)) <= s.most_characters)
+
+        return PairCodec.learn(sound, source, source if joint else target)
 
     def encode(self, example: Pair | str) -> Row:
         """Ids and texts; a text alone, which is to be translated, is cut where a pair would be passed over."""
         s = self.settings
         alone = isinstance(example, str)
-        source_text, target_text = (example, "") if alone else example
+        source_text, target_text = (example[: s.most_characters + 1], "") if alone else example
+        too_long = Unusable(f"longer than max_tokens = {s.max_tokens}")
+        if not alone and max(len(source_text), len(target_text)) > s.most_characters:
+            raise too_long
         source = self.codec.source.encode(source_text)
         target = self.codec.target.encode(target_text)
         if alone:
@@ -189,7 +203,7 @@ class Translator(TranslatingModel, SupervisedModel):
         elif len(source) == 1 or len(target) == 1:
             raise Unusable(f"an empty {'source' if len(source) == 1 else 'target'}")
         elif max(len(source), len(target)) - 1 > s.max_tokens:
-            raise Unusable(f"longer than max_tokens = {s.max_tokens}")
+            raise too_long
         if s.reverse_source:
             source = np.append(source[-2::-1], END)
         texts = [np.frombuffer(text.encode("utf-8", "replace"), np.uint8) for text in (source_text, target_text)]

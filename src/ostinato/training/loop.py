@@ -232,7 +232,7 @@ class Trainer:
         self.network.train()
         self.interval.since += time.monotonic() - begun
         finite = math.isfinite(loss) and _finite(self.parameters)
-        better = finite and criterion < position.best_criterion
+        better = finite and (criterion, loss) < (position.best_criterion, position.best_loss)  # the loss decides a tie
         kept = better and self._guarded(lambda: self.objective.save_best(position.step, loss))
         if kept:
             position.best_criterion, position.best_loss, position.best_figures = criterion, loss, dict(figures)

@@ -47,6 +47,13 @@ class Silent:
         """Nothing."""
 
 
+_OF_THE_LOOP = {
+    "kind", "step", "epoch", "loss", "best", "seconds", "learning_rate", "gradient_norm", "clip_rate", "skipped",
+    "tokens_per_second", "seconds_left",
+}  # fmt: skip
+"""What every record may hold, and is told in its own place."""
+
+
 def describe_interval(record: dict[str, Any]) -> str:
     """One line for a record of kind `train`.
 
@@ -90,7 +97,7 @@ def _figure(record: dict[str, Any]) -> str:
         return f"{shares} right"
     if "bits_per_character" in record:
         return f"{record['bits_per_character']:.3f} bits/char"
-    others = [name for name in record if name not in ("kind", "step", "epoch", "loss", "best", "seconds")]
+    others = [name for name in record if name not in _OF_THE_LOOP]
     return ", ".join(f"{name.replace('_', ' ')} {record[name]:.4f}" for name in others[:4])
 
 

@@ -1,0 +1,132 @@
+"""Judges of sentences: CoLA's layout, Matthews' correlation, and scores of language models by their formulas."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import matthews_corrcoef
+
+import ostinato
+from ostinato import Acceptability
+from ostinato.cli.app import COMMANDS, LazyGroup
+from ostinato.errors import DataError, SettingsError
+from ostinato.tasks.acceptability import best_mcc
+from ostinato.tasks.acceptability_score import AcceptabilityScore
+from ostinato.tasks.ngram import NGramLanguageModel
+
+NOUNS, VERBS = ["cat", "dog", "sailor", "child"], ["sat", "ran", "slept", "sang"]
+GOOD = [f"the {noun} {verb} {how}" for noun in NOUNS for verb in VERBS for how in ("well", "again", "here")]
+BAD = [" ".join(sentence.split()[::-1]) for sentence in GOOD]
+TINY: dict[str, Any] = {
+    "hidden_size": 8, "embedding_size": 8, "epochs": 6, "batch_size": 8, "learning_rate": 0.02, "dropout": 0.0,
+    "word_dropout": 0.0, "subwords": 0, "device": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture
+def cola(tmp_path: Path) -> Path:
+    path = tmp_path / "cola.tsv"
+    rows = [f"gj04\t1\t\t{sentence.capitalize()}." for sentence in GOOD]
+    rows += [f"cj99\t0\t*\t{sentence.capitalize()}." for sentence in BAD]
+    path.write_text("".join(f"{row}\r\n" for row in rows), newline="")
+    return path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: Any) -> str:
+        command = [str(each) for each in arguments]
+        LazyGroup("ostinato", COMMANDS).main(command, prog_name="ostinato", standalone_mode=False)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_best_border_for_matthews() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        scores = rng.integers(0, 6, 25) / 5
+        right = rng.random(25) < scores * 0.6 + 0.2
+        threshold, mcc = best_mcc(scores, right)
+        assert mcc == pytest.approx(matthews_corrcoef(right, scores > threshold), abs=1e-9)
+        every = [matthews_corrcoef(right, scores > border) for border in np.arange(-0.1, 1.1, 0.1)]
+        assert mcc >= max(every) - 1e-9
+
+
+def test_a_trained_judge(cola: Path, tmp_path: Path, call: Any) -> None:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+    figures = json.loads(call("fit", "acceptability", cola, "-o", tmp_path / "m", *options, "-q", "--json"))
+    assert figures["validation_mcc"] > 0.8 and 0 < figures["validation_threshold"] < 1
+    found = json.loads(call("evaluate", tmp_path / "m", cola, "--json"))
+    assert found["mcc"] > 0.8 and set(found["confusion"]) == {"0", "1"} and found["examples"] == 96
+    (tmp_path / "new.txt").write_text("\n".join(GOOD + BAD))
+    lines = call("predict", tmp_path / "m", tmp_path / "new.txt").splitlines()
+    told = [line.split("\t")[0] for line in lines]
+    assert told[:48].count("1") > 40 and told[48:].count("0") > 40
+    model = ostinato.load(tmp_path / "m")
+    assert isinstance(model, Acceptability) and model.score(GOOD + BAD, ["1"] * 48 + ["0"] * 48) > 0.9
+
+
+def test_what_is_above_the_threshold_is_acceptable() -> None:
+    rng = np.random.default_rng(1)
+    labels = [int(rng.random() < (0.85 if at < 48 else 0.4)) for at in range(96)]
+    model = Acceptability(**TINY | {"epochs": 2, "validation_fraction": 0.4}).fit(GOOD + BAD, labels)
+    border = model.metrics["validation_threshold"]
+    model.network.head.linear.bias.data[1] += float(model.network.head.temperature) * math.log(border / (1 - border))
+    plain = model.predict_proba(GOOD + BAD)[:, 1]
+    model.network.head.linear.bias.data[1] -= float(model.network.head.temperature) * math.log(border / (1 - border))
+    assert (model.predict(GOOD + BAD) == (plain > border)).all()
+
+
+@pytest.mark.parametrize("measure", ["mean", "slor"])
+def test_the_score_of_a_language_model(measure: str, cola: Path, tmp_path: Path, call: Any) -> None:
+    command = ("fit", "acceptability", cola, "-o", tmp_path / "m", "--model", "language-model", "--measure", measure)
+    figures = json.loads(call(*command, "-q", "--json"))
+    assert figures["validation_mcc"] > 0.8
+    model = ostinato.load(tmp_path / "m")
+    assert isinstance(model, AcceptabilityScore)
+    text = "The child sat here."
+    judge = model.codec.model
+    assert isinstance(judge, NGramLanguageModel)
+    log_p = [each.log_probability for each in judge.score(text)]
+    ids = judge.codec.encode(text)
+    unigram = model.tensors["unigram"][ids] if measure == "slor" else np.zeros(len(ids))
+    wanted = float(np.mean(np.array(log_p) - unigram)) - model.tensors["threshold"][0]
+    (found,) = model.scores([text])
+    assert found[0].tolist() == pytest.approx([-wanted, wanted])
+    assert model.predict(["The child sat here.", "Here sat child the."]).tolist() == ["1", "0"]
+    assert json.loads(call("evaluate", tmp_path / "m", cola, "--json"))["mcc"] > 0.8
+    again = ostinato.load(model.save(tmp_path / "copy"))
+    assert np.array_equal(next(again.scores(GOOD)), next(model.scores(GOOD)))
+    with pytest.raises(SettingsError, match="no probabilities"):
+        model.predict_proba(GOOD)
+
+
+def test_a_language_model_of_ones_own(cola: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("".join(f"{sentence.capitalize()}.\n" for sentence in GOOD * 3))
+    NGramLanguageModel(level="word", order=2).fit(tmp_path / "corpus.txt", output=tmp_path / "lm", progress=False)
+    model = AcceptabilityScore(language_model=str(tmp_path / "lm")).fit(cola, output=tmp_path / "m", progress=False)
+    assert model.codec.model.settings.order == 2 and model.metrics["validation_mcc"] > 0.5
+    (lm := tmp_path / "m").rename(tmp_path / "moved")
+    assert not lm.exists() and ostinato.load(tmp_path / "moved").predict(["The dog ran well."]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\t1\t\tHe left.\n" * 20, "1 labels|one label"),
+        ("".join(f"a\t{at % 3}\t\tHe left.\n" for at in range(30)), "3 labels, 0, 1, 2: a sentence is acceptable"),
+        ("a\t1\t\tHe left.\na\t0\tHe leave.\n", r"line 2: 3 columns, but there are 4"),
+        ("a\t1\t\tHe left.\na\t\t\tHe leave.\n", r"line 2: there is no label"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Acceptability, AcceptabilityScore])
+def test_files_that_are_no_judgements(kind: Any, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "cola.tsv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        kind().fit(tmp_path / "cola.tsv", progress=False)
