@@ -194,10 +194,10 @@ def test_trees_of_any_width_and_chinese(tmp_path: Path) -> None:
         '{"label": "坏", "word": "坏"}',
     ]
     path = tmp_path / "trees.jsonl"
-    path.write_text("\n".join(lines * 15), encoding="utf-8")
+    path.write_text("\n".join(lines * 40), encoding="utf-8")
     model = TreeClassifier(cell="child-sum", **SMALL).fit(path, path, progress=False)
     wide = Tree(("坏",) * 300 + ("不", None), (None,) * 302, (301,) * 301 + (-1,))
-    found = list(model.predict(["很不坏", "坏", wide]))
+    found = list(model.predict(["(_ (_ 很) (_ 不) (_ 坏))", "坏", wide]))
     assert [each.label for each in found[:2]] == ["好", "坏"] and len(found[2].tree.labels) == 302
 
 
