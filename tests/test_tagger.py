@@ -164,7 +164,9 @@ def test_resumed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
 
 def test_best_epoch_by_f1_and_early_stopping(tmp_path: Path) -> None:
     train = write_columns(tmp_path / "train.txt", trips(40))
-    model = Tagger(**(SMALL | {"epochs": 40, "patience": 2})).fit(train, train, progress=False)
+    other = [(words, [tag.replace("to", "from") for tag in tags], label) for words, tags, label in trips(15)]
+    dev = write_columns(tmp_path / "dev.txt", other)  # which gets worse as training goes on
+    model = Tagger(**(SMALL | {"epochs": 40, "patience": 2})).fit(train, dev, progress=False)
     records = [record for record in model.history if record["kind"] == "validation"]
     assert len(records) < 40 and model.metrics["validation_f1"] == max(record["f1"] for record in records)
 
@@ -296,6 +298,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_running_text() -> None:
     split = Tokeniser(["'s"], False)
     assert " ".join(split("It's 3.14% of “U.S. sales”, don't!")) == "It 's 3.14 % of “ U.S. sales ” , don't !"
+    assert Tokeniser(["mr."], False)("Mr. Li said.") == ["Mr.", "Li", "said", "."]
     assert split("") == [] and split(" \t\n") == [] and split("...") == ["..."]
     assert Tokeniser([], True)("今天（周六）去NASA。") == ["今", "天", "（", "周", "六", "）", "去", "NASA", "。"]
     assert "".join(Tokeniser([], False)("我喜欢上海的秋天。")) == "我喜欢上海的秋天。"

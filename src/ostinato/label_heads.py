@@ -49,6 +49,15 @@ class LabelHead(nn.Module):
         """P of each label, [batch, labels], at the head's temperature."""
         raise NotImplementedError
 
+    def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Log p / (1 − p) of a label in each row, [batch], also where p is 1 to the last digit.
+
+        Args:
+            logits: [batch, outputs].
+            labels: int64 [batch].
+        """
+        raise NotImplementedError
+
 
 class OneLabel(LabelHead):
     """One label of several: p = softmax(z / temperature). Targets are int64 [batch]; −100 does not count.
@@ -71,6 +80,10 @@ class OneLabel(LabelHead):
         """Softmax."""
         return (logits / self.temperature).softmax(1)
 
+    def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """z_y − log Σ_{k≠y} e^{z_k}."""
+        return _against_others(logits / self.temperature, labels)
+
 
 class SeveralLabels(LabelHead):
     """Any number of labels, each a decision of its own: p_k = σ(z_k / temperature).
@@ -91,6 +104,10 @@ class SeveralLabels(LabelHead):
     def probabilities(self, logits: Tensor) -> Tensor:
         """σ, label by label."""
         return (logits / self.temperature).sigmoid()
+
+    def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """z_y."""
+        return (logits / self.temperature).gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 class SharedLabels(SeveralLabels):
@@ -113,6 +130,10 @@ class SharedLabels(SeveralLabels):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax."""
         return (logits / self.temperature).softmax(1)
+
+    def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """z_y − log Σ_{k≠y} e^{z_k}."""
+        return _against_others(logits / self.temperature, labels)
 
 
 class OrderedLabels(LabelHead):
@@ -163,6 +184,10 @@ class OrderedLabels(LabelHead):
         """Differences of neighbouring σ."""
         return self._log_probabilities(logits / self.temperature).exp()
 
+    def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Log p_y − log Σ_{k≠y} p_k."""
+        return _against_others(self._log_probabilities(logits / self.temperature), labels)
+
 
 class Number(LabelHead):
     """A number: y = mean + scale·z + noise, normally distributed with a trained deviation.
@@ -199,3 +224,9 @@ class Number(LabelHead):
     def probabilities(self, logits: Tensor) -> Tensor:
         """The expected number, [batch, 1]: what there is instead of probabilities."""
         return self.mean + self.scale * logits
+
+
+def _against_others(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far a label's logit is above those of all others together, [batch]."""
+    at = labels.unsqueeze(1)
+    return logits.gather(1, at).squeeze(1) - logits.scatter(1, at, -torch.inf).logsumexp(1)

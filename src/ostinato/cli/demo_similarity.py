@@ -86,7 +86,7 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
             with path.open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows([("sentence_a", "sentence_b", "score"), *pairs])
         model = Similarity(
-            compare="distribution", hidden_size=64, epochs=8, learning_rate=0.003, dropout=0.3, marks=3,
+            hidden_size=64, epochs=8, learning_rate=0.003, dropout=0.3, marks=3, patience=3,
             max_minutes=minutes, seed=1,
         )  # fmt: skip
         progress = False if quiet else None

@@ -14,12 +14,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from ostinato.errors import BackendUnavailable, SettingsError, nearest
 from ostinato.files import write_bytes
 
 SOURCES = Path(__file__).parent / "native"
+
+
+def constant_when_compiled(function: Any) -> Any:
+    """As `torch.compiler.assume_constant_result`, which imports the compiler: a second, of use to few processes."""
+    function._dynamo_marked_constant = True
+    return function
 
 
 class Kernel(NamedTuple):
@@ -37,7 +41,7 @@ class Kernel(NamedTuple):
     """Whether the two parts of a pre-activation have gradients of their own."""
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 @cache
 def native_module() -> Any:
     """The native module, or None where the package was installed without a compiler."""
@@ -47,7 +51,7 @@ def native_module() -> Any:
         return None
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 @cache
 def instruction_set() -> str:
     """The one that is used: the widest here, or that of the environment variable OSTINATO_ISA.
@@ -75,7 +79,7 @@ def why_no_kernel(cell: type) -> str | None:
 _kernels: dict[tuple[type, bool], Kernel | str] = {}
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def kernel_of(cell: type, normed: bool = False) -> Kernel | str:
     """A cell type's kernel, made the first time; or why there is none. `normed`: with its own normalisation."""
     if (cell, normed) not in _kernels:

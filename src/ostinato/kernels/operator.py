@@ -11,7 +11,7 @@ from ostinato.errors import BackendUnavailable
 from ostinato.kernels import passes, reference
 from ostinato.kernels.aten import in_transform
 from ostinato.kernels.call import LayerCall, LayerResult, Weights
-from ostinato.kernels.cell_kernels import Kernel, instruction_set, kernel_of, native_module
+from ostinato.kernels.cell_kernels import Kernel, constant_when_compiled, instruction_set, kernel_of, native_module
 
 _REAL = (torch.float32, torch.float64)
 _TENSORS = 10  # what a call takes beside inputs and state: eight weights, lengths and resets
@@ -111,7 +111,7 @@ def _or_zero(part: Tensor | None, inputs: Tensor, hidden: Tensor) -> Tensor:
     return hidden.new_zeros(shape) if part is None else part.to(hidden.dtype).expand(shape)
 
 
-@torch.compiler.assume_constant_result  # what it enters must be there when the graph is traced
+@constant_when_compiled  # what it enters must be there when the graph is traced
 def _name(cell: type) -> str:
     name = f"{cell.__module__}.{cell.__qualname__}"
     while _CELLS.setdefault(name, cell) is not cell:

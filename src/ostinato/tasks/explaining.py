@@ -81,8 +81,6 @@ def _weights(model: Any, row: Any) -> np.ndarray:
 
 
 def _log_odds(model: Any, logits: Tensor) -> Tensor:
-    p = model.network.head.probabilities(logits)[0]
-    if not model.network.head.ranks:
-        return p[0]
-    best = p.max().clamp(1e-12, 1 - 1e-7)
-    return best.log() - torch.log1p(-best)
+    head = model.network.head
+    p = head.probabilities(logits)
+    return head.log_odds(logits, p.argmax(1))[0] if head.ranks else p[0, 0]

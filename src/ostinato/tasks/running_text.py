@@ -17,7 +17,7 @@ _CLITICS = re.compile(r"(.+)(n't|'s|'re|'ve|'ll|'d|'m)", re.IGNORECASE | re.DOTA
 class Tokeniser:
     """Splits at blanks, and signs off both ends of what stands between them; inside they stay (3.14, e-mail, U.S.).
 
-    The ends of English contractions (do n't, it 's) are tokens where they were in training. Of text without blanks the
+    Ends of English contractions (do n't, it 's) and points (Mr.) are read as in training. Of text without blanks the
     tokens are the words of rjieba's dictionary, or characters where it is not installed or training had characters.
 
     Args:
@@ -51,7 +51,7 @@ class Tokeniser:
         match = _CORE.fullmatch(chunk)
         assert match is not None  # noqa: S101 - it matches anything
         before, core, after = match.groups()
-        if after.startswith(".") and _INITIALS.fullmatch(core):
+        if after.startswith(".") and (_INITIALS.fullmatch(core) or f"{core}.".lower() in self._words):  # Mr.
             core, after = core + ".", after[1:]
         yield from _signs(before)
         split = _CLITICS.fullmatch(core)

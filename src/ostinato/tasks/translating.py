@@ -21,7 +21,7 @@ from ostinato.tasks.alignment import Alignment
 from ostinato.tasks.corpus import Sources
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.parallel import ParallelReader, ParallelSettings
-from ostinato.tasks.supervised import SupervisedModel
+from ostinato.tasks.supervised import Row, SupervisedModel
 
 
 class PredictSettings(Settings):
@@ -79,6 +79,10 @@ class TranslatingModel(SupervisedModel):
     def beam(self, **changes: Any) -> Beam:
         """How to search, as the settings say but for changes."""
 
+    @abstractmethod
+    def encode_source(self, text: str) -> Row:
+        """The row of a text to translate."""
+
     def predict(
         self,
         texts: Iterable[str],
@@ -102,7 +106,7 @@ class TranslatingModel(SupervisedModel):
             SettingsError: if the beam does not hold `n_best`.
         """
         how = self.beam(size=beam, most=n_best, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
-        return self.in_order(texts, lambda batch: self.search(batch, how, copy_unknown))
+        return self.in_order(texts, lambda batch: self.search(batch, how, copy_unknown), self.encode_source)
 
     def search(self, batch: Any, beam: Beam, copy_unknown: bool = True) -> list[Translation]:
         """Translate a batch, which is on the network's device."""

@@ -27,7 +27,6 @@ from ostinato.tasks.supervised import FromExamples, Prepared, Row, SupervisedMod
 from ostinato.tasks.translating import TranslatingModel
 from ostinato.tasks.translation_quality import has_sacrebleu, translation_quality
 from ostinato.tasks.writing import perplexity
-from ostinato.training.objective import Evaluation
 from ostinato.training.settings import TrainingSettings
 
 _LONGEST_TOKEN = 100  # characters, as a mean over a whole text
@@ -188,26 +187,30 @@ class Translator(TranslatingModel, SupervisedModel):
 
         return PairCodec.learn(sound, source, source if joint else target)
 
-    def encode(self, example: Pair | str) -> Row:
-        """Ids and texts; a text alone, which is to be translated, is cut where a pair would be passed over."""
-        s = self.settings
-        alone = isinstance(example, str)
-        source_text, target_text = (example[: s.most_characters + 1], "") if alone else example
+    def encode(self, example: Pair) -> Row:
+        """Ids and texts."""
+        s, codec = self.settings, self.codec
         too_long = Unusable(f"longer than max_tokens = {s.max_tokens}")
-        if not alone and max(len(source_text), len(target_text)) > s.most_characters:
+        if max(map(len, example)) > s.most_characters:
             raise too_long
-        source = self.codec.source.encode(source_text)
-        target = self.codec.target.encode(target_text)
-        if alone:
-            source = np.append(source[: min(len(source) - 1, s.max_tokens)], END)
-        elif len(source) == 1 or len(target) == 1:
+        source, target = codec.source.encode(example.source), codec.target.encode(example.target)
+        if len(source) == 1 or len(target) == 1:
             raise Unusable(f"an empty {'source' if len(source) == 1 else 'target'}")
-        elif max(len(source), len(target)) - 1 > s.max_tokens:
+        if max(len(source), len(target)) - 1 > s.max_tokens:
             raise too_long
-        if s.reverse_source:
+        return self._row(source, target, *example)
+
+    def encode_source(self, text: str) -> Row:
+        """The same of a text to translate, cut where a pair would be passed over."""
+        text = text[: self.settings.most_characters + 1]
+        source = self.codec.source.encode(text)[:-1][: self.settings.max_tokens]
+        return self._row(np.append(source, END), np.array([END]), text, "")
+
+    def _row(self, source: np.ndarray, target: np.ndarray, *texts: str) -> Row:
+        if self.settings.reverse_source:
             source = np.append(source[-2::-1], END)
-        texts = [np.frombuffer(text.encode("utf-8", "replace"), np.uint8) for text in (source_text, target_text)]
-        return {"source": source, "target": target, "source_text": texts[0], "target_text": texts[1]}
+        held = [np.frombuffer(text.encode("utf-8", "replace"), np.uint8) for text in texts]
+        return {"source": source, "target": target, "source_text": held[0], "target_text": held[1]}
 
     def batch(self, rows: Sequence[Row]) -> PairBatch:
         """Ids side by side."""
@@ -230,8 +233,15 @@ class Translator(TranslatingModel, SupervisedModel):
         real = batch.targets >= 0
         return loss(features[real], batch.targets[real], *options)  # cost follows the real tokens
 
-    def measure(self, batches: Iterable[PairBatch], beam: Beam | None = None) -> dict[str, float]:
-        """Loss and perplexity with the full softmax, and BLEU and chrF of what a search finds."""
+    def measure(self, batches: Iterable[PairBatch]) -> dict[str, float]:
+        """Loss and perplexity with the full softmax, and BLEU and chrF of the likeliest token at each step."""
+        return self._measure(batches, self.beam(size=1))
+
+    def measure_fully(self, batches: Iterable[PairBatch]) -> dict[str, float]:
+        """The same figures, with the beam of the settings."""
+        return self._measure(batches, self.beam())
+
+    def _measure(self, batches: Iterable[PairBatch], beam: Beam) -> dict[str, float]:
         total, counted = 0.0, 0
         found: list[str] = []
         references: list[str] = []
@@ -240,7 +250,7 @@ class Translator(TranslatingModel, SupervisedModel):
                 total += float(self._loss(batch, self.network.head.full_loss, 0.0))
             counted += self.count(batch)
             if has_sacrebleu():
-                found += [each.text for each in self.search(batch, beam or self.beam())]
+                found += [each.text for each in self.search(batch, beam)]
                 references += [target for _, target in batch.texts]
         loss = total / counted
         figures = {"loss": loss, "perplexity": perplexity(loss)}
@@ -265,7 +275,7 @@ class Translator(TranslatingModel, SupervisedModel):
 
 
 class FromPairs(FromExamples):
-    """Pairs, with the share of scheduled sampling of each epoch, and a validation that searches greedily."""
+    """Pairs, with the share of scheduled sampling of each epoch."""
 
     model: Translator
 
@@ -274,10 +284,3 @@ class FromPairs(FromExamples):
         super().begin_epoch(epoch)
         s = self.model.settings
         self.model.sampled = s.scheduled_sampling * min(1.0, epoch / max(1, s.epochs - 1))
-
-    @torch.inference_mode()
-    def evaluate(self) -> Evaluation:
-        """The figures on the validation pairs, of the likeliest token at each step."""
-        found = self.model.measure(self.validation, self.model.beam(size=1))
-        loss, name = found.pop("loss"), self.model.criterion
-        return Evaluation(loss, loss if name == "loss" else -found[name], found)
