@@ -19,10 +19,11 @@ from ostinato import Similarity
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import DataError, SettingsError
 from ostinato.pair_heads import Comparison, CosineHead, DistributionHead, Encoded, ManhattanHead, SoftMatch
-from ostinato.subword_embedding import SubwordEmbedding, pad_tokens
+from ostinato.subword_embedding import SubwordEmbedding
 from ostinato.tasks.pair_codec import Pair, PairCodec, PairTextSettings
 from ostinato.tasks.pair_examples import PairReader, PairReadingSettings
 from ostinato.tasks.similarity import correlations
+from ostinato.tasks.text_inputs import TextInputs
 
 ANIMALS, DEEDS = ("dog", "cat", "horse", "bird"), ("runs", "sleeps", "eats", "plays")
 
@@ -151,11 +152,18 @@ def test_words_alike_share_ngrams() -> None:
 
 def test_the_embedding_is_word_and_mean_of_ngrams() -> None:
     embedding = SubwordEmbedding(6, 4, 9)
-    tokens = pad_tokens([np.array([1, 5]), np.array([2])], [np.array([3, 3, 8]), np.array([], np.int32)], [[2, 1], [0]])
-    found = embedding(tokens)
-    torch.testing.assert_close(found[0, 0], embedding.words.weight[1] + embedding.ngrams.weight[3])
-    torch.testing.assert_close(found[1, 0], embedding.words.weight[5] + embedding.ngrams.weight[8])
-    torch.testing.assert_close(found[0, 1], embedding.words.weight[2])
+    assert embedding.ngrams is not None
+    first = {"words": np.array([1, 5, 4]), "counts": np.array([2, 1, 3]), "buckets": np.array([3, 3, 8, 0, 7, 7])}
+    texts = TextInputs([first, {"words": np.array([2]), "counts": np.array([0]), "buckets": np.array([], np.int32)}])
+    e, z = embedding.words.weight, embedding.ngrams.weight
+    found = embedding(texts[:])
+    torch.testing.assert_close(found[0, 0], e[1] + z[3])
+    torch.testing.assert_close(found[1, 0], e[5] + z[8])
+    torch.testing.assert_close(found[2, 0], e[4] + (z[0] + 2 * z[7]) / 3)
+    torch.testing.assert_close(found[0, 1], e[2])
+    for start in range(3):  # a window of them is the same
+        torch.testing.assert_close(embedding(texts[start : start + 2]), found[start : start + 2])
+    assert SubwordEmbedding(6, 4)(texts[:]).shape == found.shape
 
 
 @given(st.integers(0, 100))

@@ -1,74 +1,77 @@
-"""An embedding of words together with the n-grams of their characters."""
+"""An embedding of words, alone or together with the n-grams of their characters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 
-class Tokens(NamedTuple):
-    """Words of sequences side by side, each with the buckets of its n-grams."""
+class Words(NamedTuple):
+    """Some steps of sequences side by side."""
 
     ids: Tensor
     """int64 [time, batch]."""
-    buckets: Tensor
-    """Those of all words on end, sequence by sequence, int64."""
-    starts: Tensor
+    buckets: Tensor | None = None
+    """Of the n-grams of all words on end, sequence by sequence, int64; None where there are none."""
+    starts: Tensor | None = None
     """Where those of each word begin, padding among them, int64 [batch · time], sequence by sequence."""
-
-
-def pad_tokens(ids: Sequence[np.ndarray], buckets: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Tokens:
-    """Sequences side by side, filled up at their ends.
-
-    Args:
-        ids: of the words of each sequence.
-        buckets: of the n-grams of its words, on end.
-        counts: how many n-grams each word has.
-
-    >>> tokens = pad_tokens([np.array([1, 2]), np.array([3])], [np.array([7, 8, 9]), np.array([5])], [[1, 2], [1]])
-    >>> tokens.ids.tolist(), tokens.starts.tolist()
-    ([[1, 3], [2, 0]], [0, 1, 3, 4])
-    """
-    time = max(map(len, ids), default=0)
-    padded = np.zeros((len(ids), time), np.int64)
-    of_words = np.zeros((len(ids), time), np.int64)
-    for row, (words, its_counts) in enumerate(zip(ids, counts, strict=True)):
-        padded[row, : len(words)] = words
-        of_words[row, : len(words)] = its_counts
-    starts = np.cumsum(of_words) - of_words.ravel()
-    flat = np.concatenate([np.asarray(each, np.int64) for each in buckets]) if buckets else np.zeros(0, np.int64)
-    return Tokens(torch.from_numpy(padded.T.copy()), torch.from_numpy(flat), torch.from_numpy(starts))
+    vectors: Tensor | None = None
+    """Vectors that are not trained, instead of all that, float32 [time, batch, features]."""
 
 
 class SubwordEmbedding(nn.Module):
     """e(w) = v_w + (1/n) Σ_g z_g over the n n-grams g of a word w (after Bojanowski et al. 2017, section 3.2).
 
-    A word that the vocabulary does not hold has the vector v of `<unk>` and its own n-grams, so two of them that look
-    alike are alike.
+    A word that the vocabulary does not hold has the vector v of `<unk>`, id 0, and its own n-grams, so two of them that
+    look alike are alike.
 
     Args:
         words: how many, by id.
         features: of a word.
-        buckets: of n-grams.
+        buckets: of n-grams; 0: words alone.
+        word_dropout: probability that a word is taken for unknown, in training, so that unknown words mean something.
 
-    >>> embedding = SubwordEmbedding(10, 4, 100)
-    >>> embedding(pad_tokens([np.array([1, 2])], [np.array([7, 8, 9])], [[1, 2]])).shape
+    >>> embedding = SubwordEmbedding(10, 4, buckets=100)
+    >>> two = Words(torch.tensor([[1], [2]]), torch.tensor([7, 8, 9]), torch.tensor([0, 1]))
+    >>> embedding(two).shape
     torch.Size([2, 1, 4])
     """
 
-    def __init__(self, words: int, features: int, buckets: int) -> None:
+    def __init__(self, words: int, features: int, buckets: int = 0, word_dropout: float = 0.0) -> None:
         super().__init__()
+        self.output_size, self.word_dropout = features, word_dropout
         self.words = nn.Embedding(words, features)
-        self.ngrams = nn.EmbeddingBag(buckets, features, mode="mean")
-        for table in (self.words, self.ngrams):
-            nn.init.normal_(table.weight, std=features**-0.5)
+        nn.init.normal_(self.words.weight, std=features**-0.5)
+        self.ngrams = nn.EmbeddingBag(buckets, features, mode="mean") if buckets else None
+        if self.ngrams is not None:
+            nn.init.normal_(self.ngrams.weight, std=features**-0.5)
 
-    def forward(self, tokens: Any) -> Tensor:
-        """Tokens [time, batch] → [time, batch, features]; of padding it means nothing."""
-        time, batch = tokens.ids.shape
-        of_ngrams = self.ngrams(tokens.buckets, tokens.starts).view(batch, time, -1).transpose(0, 1)
-        return self.words(tokens.ids) + of_ngrams
+    def forward(self, words: Words) -> Tensor:
+        """Words [time, batch] → [time, batch, features]; of padding it means nothing."""
+        ids = words.ids
+        if self.training and self.word_dropout:
+            ids = ids * (torch.rand(ids.shape, device=ids.device) >= self.word_dropout)
+        found = self.words(ids)
+        if self.ngrams is None or words.buckets is None:
+            return found
+        time, batch = ids.shape
+        return found + self.ngrams(words.buckets, words.starts).view(batch, time, -1).transpose(0, 1)
+
+
+class FrozenVectors(nn.Module):
+    """x: the vectors that words come with, which are not trained.
+
+    Args:
+        size: features of x.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.output_size = size
+
+    def forward(self, words: Any) -> Tensor:
+        """Features, [time, batch, size]."""
+        assert words.vectors is not None  # noqa: S101
+        return words.vectors

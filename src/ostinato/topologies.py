@@ -129,7 +129,7 @@ class SeqToVec(nn.Module):
         """
         size = self.window
         if size is None or len(ids) <= size:
-            folded, state = self._read(ids, state, None, lengths)
+            folded, state = self._read(ids[:], state, None, lengths)
         else:
             folded = None
             for start in range(0, len(ids), size):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 HASHES = 2**32  # with so many buckets, two n-grams hardly ever meet in one
+_BEGINNING = 100  # characters
 _OFFSET, _PRIME = 2166136261, 16777619  # FNV-1a with 32 bits
 
 
@@ -42,6 +44,16 @@ def ngram_buckets(word: str, fewest: int, most: int, buckets: int) -> list[int]:
             if n >= fewest and not (n == 1 and (start == 0 or at == end - 1)):
                 found.append(h % buckets)
     return found
+
+
+@lru_cache(maxsize=1 << 17)
+def word_buckets(word: str, fewest: int, most: int, buckets: int) -> tuple[int, ...]:
+    """The same of a word of a text, kept for when it comes again; of what is too long to be one, of its beginning.
+
+    >>> word_buckets("où", 3, 4, 1000)
+    (388, 926, 676)
+    """
+    return tuple(ngram_buckets(word[:_BEGINNING], fewest, most, buckets))
 
 
 class Subwords(NamedTuple):

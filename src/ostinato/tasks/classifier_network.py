@@ -12,9 +12,9 @@ from ostinato.errors import SettingsError, nearest
 from ostinato.feedforward import Convolution, Unchanged
 from ostinato.label_heads import LabelHead, Number, OneLabel, OrderedLabels, SeveralLabels, SharedLabels
 from ostinato.pooling import make_pooling
+from ostinato.subword_embedding import FrozenVectors, SubwordEmbedding
 from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.recurrent_settings import recurrent_network
-from ostinato.tasks.text_inputs import FrozenVectors, TextEmbedding
 from ostinato.topologies import SeqToVec
 
 
@@ -50,7 +50,7 @@ def classifier_network(settings: ClassifierSettings, codec: LabelledText, width:
     """
     s = settings
     embedding: Any = (
-        TextEmbedding(len(codec.words), s.embedding_size or s.hidden_size, s.subwords, s.word_dropout)
+        SubwordEmbedding(len(codec.words), s.embedding_size or s.hidden_size, s.subwords, s.word_dropout)
         if width is None
         else FrozenVectors(width)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -16,12 +15,11 @@ from ostinato.analysis import Analyzer, tokens_for
 from ostinato.bundle import read_json
 from ostinato.codecs.vocabulary import Vocabulary
 from ostinato.errors import BundleError, DataError, SettingsError
-from ostinato.features.subwords import ngram_buckets
+from ostinato.features.subwords import word_buckets
 from ostinato.files import write_text
 from ostinato.settings import Settings
 
 NO_LABEL, UNKNOWN_LABEL = -1, -2
-_BEGINNING = 100  # characters of a word whose n-grams are taken: longer ones are no words
 
 
 class Pair(NamedTuple):
@@ -73,14 +71,6 @@ class PairCodec:
         self.settings, self.vocabulary, self.low, self.high, self.labels = settings, vocabulary, low, high, labels
         self.analyzer = Analyzer(tokens=settings.tokens, lowercase=settings.lowercase)
         self._label_ids = {label: at for at, label in enumerate(labels)}
-
-        @lru_cache(maxsize=1 << 16)
-        def buckets(word: str) -> tuple[int, ...]:
-            if not settings.char_ngrams:
-                return ()
-            return tuple(ngram_buckets(word[:_BEGINNING], *settings.char_ngrams, settings.buckets))
-
-        self._buckets = buckets
 
     @classmethod
     def learn(cls, pairs: Iterable[Pair], settings: PairTextSettings) -> Self:
@@ -135,7 +125,8 @@ class PairCodec:
             words, int32 [words]; buckets of all on end, int32; counts, int32 [words].
         """
         tokens = self.analyzer(text)
-        grams = [self._buckets(token) for token in tokens]
+        size = self.settings.char_ngrams
+        grams = [word_buckets(token, *size, self.settings.buckets) if size else () for token in tokens]
         flat = np.array([bucket for each in grams for bucket in each], np.int32)
         return {
             "words": self.vocabulary.ids(tokens),

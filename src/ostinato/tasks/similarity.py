@@ -19,7 +19,7 @@ from ostinato.pair_heads import Comparison, CosineHead, DistributionHead, Encode
 from ostinato.pooling import MeanPooling, make_pooling, valid_steps
 from ostinato.records import RecordFormat
 from ostinato.settings import Settings
-from ostinato.subword_embedding import SubwordEmbedding, Tokens, pad_tokens
+from ostinato.subword_embedding import SubwordEmbedding
 from ostinato.tasks.embeddings import EmbeddingSettings
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.pair_codec import NO_LABEL, Pair, PairCodec, PairTextSettings
@@ -27,6 +27,7 @@ from ostinato.tasks.pair_examples import PairReader, PairReadingSettings
 from ostinato.tasks.ranking import Found, most_similar
 from ostinato.tasks.recurrent_settings import RecurrentSettings, recurrent_network
 from ostinato.tasks.supervised import SupervisedModel, Unusable
+from ostinato.tasks.text_inputs import TextInputs
 from ostinato.topologies import SeqToVec, TwoSeqToVec
 from ostinato.training.settings import TrainingSettings
 
@@ -75,7 +76,7 @@ class PredictSettings(Settings):
 class PairBatch(NamedTuple):
     """Pairs side by side: all first texts, then all second ones."""
 
-    tokens: Tokens
+    tokens: TextInputs
     lengths: Tensor
     """int64 [2·pairs]."""
     scores: Tensor
@@ -148,7 +149,7 @@ class Similarity(SupervisedModel):
         s, codec = self.settings, self.codec
         width = s.embedding_size or s.hidden_size
         words = len(codec.vocabulary)
-        embedding: nn.Module = SubwordEmbedding(words, width, s.buckets) if s.char_ngrams else WordsOnly(words, width)
+        embedding = SubwordEmbedding(words, width, s.buckets if s.char_ngrams else 0)
         network = recurrent_network(s, width, s.bidirectional)
         pooling = make_pooling(s.pooling, network.output_size)
         parts = (embedding, network, pooling, nn.Identity(), s.around()[0], 0.0)
@@ -179,9 +180,8 @@ class Similarity(SupervisedModel):
         return PairBatch(tokens, lengths, torch.from_numpy(scores), torch.from_numpy(shares), labels)
 
     @staticmethod
-    def _texts(rows: Sequence[Any]) -> tuple[Tokens, Tensor]:
-        tokens = pad_tokens(*([row[name] for row in rows] for name in ("words", "buckets", "counts")))
-        return tokens, torch.tensor([len(row["words"]) for row in rows])
+    def _texts(rows: Sequence[Any]) -> tuple[TextInputs, Tensor]:
+        return TextInputs(rows), torch.tensor([len(row["words"]) for row in rows])
 
     def count(self, batch: PairBatch) -> int:
         """Pairs."""
@@ -258,7 +258,7 @@ class Similarity(SupervisedModel):
 
         def encoded(batch: Any) -> list[np.ndarray]:
             tokens, lengths = batch
-            if not len(tokens.ids):
+            if not len(tokens):
                 return [np.zeros(self.network.encoder.output_size, np.float32)] * len(lengths)
             found = self.network.encoder(tokens, lengths).vectors
             return list(found.masked_fill((lengths == 0).unsqueeze(1), 0).float().cpu().numpy())
@@ -297,8 +297,8 @@ class TextEncoder(SeqToVec):
         self.output_size = int(parts[1].output_size) + words
 
     def forward(self, ids: Any, lengths: Tensor) -> Encoded:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Tokens [time, texts] and lengths [texts] → the texts."""
-        own = self.embedding(ids)
+        """Texts side by side (see `TextInputs`) and their lengths [texts] → the texts."""
+        own = self.embedding(ids[:])
         embedded = self.input_dropout(own)
         outputs, state = self.network(embedded, None, lengths)
         vectors = self.pooling(outputs, state, lengths)
@@ -309,19 +309,6 @@ class TextEncoder(SeqToVec):
         mask = valid_steps(len(own), lengths, own)
         assert mask is not None  # noqa: S101
         return Encoded(vectors, own.transpose(0, 1), mask.t())
-
-
-class WordsOnly(nn.Module):
-    """An embedding of words that passes over their n-grams."""
-
-    def __init__(self, words: int, features: int) -> None:
-        super().__init__()
-        self.words = nn.Embedding(words, features)
-        nn.init.normal_(self.words.weight, std=features**-0.5)
-
-    def forward(self, tokens: Tokens) -> Tensor:
-        """Tokens [time, batch] → [time, batch, features]."""
-        return self.words(tokens.ids)
 
 
 def correlations(scores: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
