@@ -45,6 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "recursive": {"hidden_size": 30, "dropout": 0.0},
     "rntn": {"hidden_size": 30, "dropout": 0.0},
     "tree-lstm": {"hidden_size": 150},
+    "child-sum": {"hidden_size": 150},
     "lstm": {"hidden_size": 150},
 }
 
@@ -150,18 +151,25 @@ def train_one(name: str, labels: int, seed: int, epochs: int) -> dict[str, float
 
 
 def quality(models: list[str], labels: list[int], seeds: list[int], epochs: int) -> None:
-    """The table: means over seeds."""
-    print(f"{'':<12} labels  seeds   dev root  test root  (± of seeds)  below/above  all nodes  parameters  minutes")
+    """The table: a row a run, as it ends, and the means of the seeds after them."""
+    print("model        labels  seed   dev root  test root  below/above  all nodes  parameters  minutes")
     for count in labels:
         for name in models:
-            runs = [train_one(name, count, seed, epochs) for seed in seeds]
-            mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
-            spread = statistics.pstdev(run["root_accuracy"] for run in runs)
-            row = (
-                f"{name:<12} {count:6}  {len(seeds):5}  {mean['dev_root_accuracy']:9.4f}  {mean['root_accuracy']:9.4f}"
-            )
-            row += f"  {spread:12.4f}  {mean['root_binary_accuracy']:11.4f}  {mean['node_accuracy']:9.4f}"
-            print(f"{row}  {mean['parameters']:10,.0f}  {mean['minutes']:7.1f}", flush=True)
+            runs = []
+            for seed in seeds:
+                runs.append(train_one(name, count, seed, epochs))
+                print_row(name, count, str(seed), runs[-1])
+            if len(runs) > 1:
+                mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
+                spread = statistics.pstdev(run["root_accuracy"] for run in runs)
+                print_row(name, count, "mean", mean, f"  (test root ± {spread:.4f})")
+
+
+def print_row(name: str, labels: int, seed: str, found: dict[str, float], more: str = "") -> None:
+    """A row of the table."""
+    row = f"{name:<11} {labels:7}  {seed:>4}  {found['dev_root_accuracy']:9.4f}  {found['root_accuracy']:9.4f}"
+    row += f"  {found['root_binary_accuracy']:11.4f}  {found['node_accuracy']:9.4f}"
+    print(f"{row}  {found['parameters']:10,.0f}  {found['minutes']:7.1f}{more}", flush=True)
 
 
 def node_by_node(cell: NaryTreeLSTMCell, inputs: Tensor, trees: list[np.ndarray]) -> Tensor:
