@@ -207,6 +207,27 @@ void backward(Layer layer, bool accumulate, const Addresses& d_history, const Ad
   run(layer, cell, isa, is_double, threads, true);
 }
 
+// A level of trees: sizes and arrays in the order of ostinato.kernels.tree_lstm.
+void nodes(int what, const std::vector<int64_t>& sizes, const Addresses& arrays, const std::string& isa_name,
+           bool is_double, int threads) {
+  Nodes n{};
+  int64_t* const numbers[] = {&n.nodes,   &n.hidden,  &n.gates_row, &n.d_gates_row,
+                              &n.x_row,   &n.x_gates, &n.x_forget,  &n.forget_row};
+  const void** const given[] = {reinterpret_cast<const void**>(&n.places), reinterpret_cast<const void**>(&n.starts), &n.x};
+  void** const changed[] = {&n.gates, &n.forget, &n.h, &n.c, &n.d_gates, &n.d_forget, &n.d_h, &n.d_c, &n.sums};
+  constexpr size_t GIVEN = sizeof given / sizeof *given, CHANGED = sizeof changed / sizeof *changed;
+  if (what < 0 || what > 3 || sizes.size() != sizeof numbers / sizeof *numbers || arrays.size() != GIVEN + CHANGED)
+    throw nb::value_error("not what a level of trees has");
+  for (size_t i = 0; i < sizes.size(); ++i) *numbers[i] = sizes[i];
+  for (size_t i = 0; i < GIVEN; ++i) *given[i] = reinterpret_cast<const void*>(arrays[i]);
+  for (size_t i = 0; i < CHANGED; ++i) *changed[i] = reinterpret_cast<void*>(arrays[GIVEN + i]);
+  const Isa& isa = isa_named(isa_name);
+  nb::gil_scoped_release release;
+  parallel(threads, [&](int thread) {
+    isa.nodes(n, what, is_double, n.nodes * thread / threads, n.nodes * (thread + 1) / threads);
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -223,6 +244,7 @@ NB_MODULE(_native, module) {
   module.def("layer", &layer_of);
   module.def("forward", &forward);
   module.def("backward", &backward);
+  module.def("nodes", &nodes, "One pass over the nodes of a level of trees.");
   nb::class_<Session>(module, "Session", "A layer that is run step by step, with its weights packed once.")
       .def(nb::init<const Layer&, uintptr_t, const std::string&, bool, int>(), "layer"_a, "cell"_a, "isa"_a,
            "is_double"_a, "threads"_a)

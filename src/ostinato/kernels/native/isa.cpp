@@ -3,6 +3,7 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
+#include "nodes.hpp"
 #include "pointwise.hpp"
 
 namespace {
@@ -57,5 +58,5 @@ bool here() {
 namespace ostinato {
 extern const Isa OSTINATO_ISA;
 const Isa OSTINATO_ISA = {OSTINATO_NAME, here, OSTINATO_BYTES, CELLS, int(sizeof CELLS / sizeof *CELLS),
-                          HAS_BF16, OSTINATO_FLAGS, bytes<Forward>, bytes<Backward>, run<Forward>, run<Backward>};
+                          HAS_BF16, OSTINATO_FLAGS, bytes<Forward>, bytes<Backward>, run<Forward>, run<Backward>, nodes};
 }  // namespace ostinato

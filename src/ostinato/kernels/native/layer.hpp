@@ -69,6 +69,21 @@ struct Cell {
   Passes<double> in_double;
 };
 
+// The nodes of one level of trees; see nodes.hpp. Row-major arrays by address; rows of h and c are places, and the
+// children of a node stand on end. Null where a call has none.
+struct Nodes {
+  int64_t nodes, hidden;
+  int64_t gates_row, d_gates_row, x_row;  // from a node to the next; of x 0 where all have the same
+  int64_t x_gates, x_forget;              // where in a row of x the part of i, o, u begins; from a child's f to the next
+  int64_t forget_row;                     // from a node's forget gates to the next node's; 0: a row a child
+  const int64_t *places, *starts;         // [nodes]; [nodes + 1], where a node's children begin; null for leaves
+  const void* x;
+  void *gates, *forget;  // i o u, and f: pre-activations without x, then what became of them
+  void *h, *c;
+  void *d_gates, *d_forget, *d_h, *d_c;
+  void* sums;  // [nodes, hidden]
+};
+
 // Work shared among threads, and the way out of it.
 struct Team {
   int size;
@@ -96,6 +111,8 @@ struct Isa {
   int64_t (*backward_bytes)(const Layer&, const Cell&, bool is_double, int threads);
   void (*forward)(const Layer&, const Cell&, bool is_double, Team&, int thread, char* scratch);
   void (*backward)(const Layer&, const Cell&, bool is_double, Team&, int thread, char* scratch);
+  // of a level of trees some nodes: 0 forward, 1 backward, 2 the sums over children, 3 the gradient by these
+  void (*nodes)(const Nodes&, int what, bool is_double, int64_t begin, int64_t end);
 };
 
 extern const Isa plain_isa;
