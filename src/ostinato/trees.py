@@ -30,6 +30,8 @@ class Forest(NamedTuple):
     starts: Tensor
     """Where the children of each node above the leaves begin, in the order of levels, and where the last's end, int64
     [nodes − leaves + 1]."""
+    ends: Tensor
+    """The nodes up to the end of each level, and their children among places, int64 [2, levels]."""
     leaves: int
     size: int
     """Places in all."""
@@ -104,8 +106,9 @@ def forest(parents: Sequence[np.ndarray], heights: Sequence[np.ndarray], arity: 
         whose = owners[first_place:last_child] - before if arity is None and at else None
         levels.append(Level(before, last, first_place, last_child, whose))
         before = last
-    tensors = (torch.from_numpy(each) for each in (order, places, places[order], roots, starts))
-    return Forest(*tensors, leaves, int(child_ends[-1]) + len(roots), tuple(levels))
+    arrays = (order, places, places[order], roots, starts, np.stack([ends, child_ends]))
+    a, b, c, d, e, f = (torch.from_numpy(each) for each in arrays)
+    return Forest(a, b, c, d, e, f, leaves, int(child_ends[-1]) + len(roots), tuple(levels))
 
 
 class Recursive(nn.Module):

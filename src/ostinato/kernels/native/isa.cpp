@@ -3,8 +3,8 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
-#include "nodes.hpp"
 #include "pointwise.hpp"
+#include "trees.hpp"
 
 namespace {
 using ostinato::Isa;
@@ -58,5 +58,6 @@ bool here() {
 namespace ostinato {
 extern const Isa OSTINATO_ISA;
 const Isa OSTINATO_ISA = {OSTINATO_NAME, here, OSTINATO_BYTES, CELLS, int(sizeof CELLS / sizeof *CELLS),
-                          HAS_BF16, OSTINATO_FLAGS, bytes<Forward>, bytes<Backward>, run<Forward>, run<Backward>, nodes};
+                          HAS_BF16, OSTINATO_FLAGS, bytes<Forward>, bytes<Backward>, run<Forward>, run<Backward>,
+                          trees_bytes, trees};
 }  // namespace ostinato
