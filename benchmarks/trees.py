@@ -6,8 +6,9 @@ its label that of its node. All by one loop, with the same optimiser, batches of
 epoch with the best accuracy on the whole sentences of dev is kept.
 
 *speed*: forward and backward of a batch of 25 trees of the training part, at one width for words and units: the binary
-Tree-LSTM by level; the same equations node by node in plain PyTorch, as they are usually written; and an LSTM over the
-same words. Medians, in turn.
+Tree-LSTM by level, natively and by the reference's plain PyTorch; the same equations node by node in plain PyTorch, as
+they are usually written; and an LSTM over the same words. Medians of the processor's time on one core, in turn, so that
+what else the machine does counts for little.
 
     python benchmarks/trees.py quality [--models tree-lstm,lstm] [--labels 5,2] [--seeds 1,2,3] [--epochs 8]
     python benchmarks/trees.py speed [--sizes 50,150,300]
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from data import need
-from ostinato import LSTMCell, Recurrent, TreeClassifier
+from ostinato import LSTMCell, Recurrent, TreeClassifier, backend
 from ostinato.codecs.tree_codec import NONE
 from ostinato.codecs.trees import Tree
 from ostinato.heads import Softmax
@@ -38,7 +39,7 @@ from ostinato.tasks.tree_classifier import TreeClassifierSettings
 from ostinato.tasks.tree_examples import ReadTree, TreeReader, TreeReadingSettings
 from ostinato.topologies import SeqToVec, count_parameters
 from ostinato.tree_cells import NaryTreeLSTMCell
-from ostinato.trees import Recursive, forest, node_heights
+from ostinato.trees import Forest, Recursive, forest, node_heights
 
 PARTS = {part: f"trees/sst/{part}.txt" for part in ("train", "dev", "test")}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -198,6 +199,12 @@ def node_by_node(cell: NaryTreeLSTMCell, inputs: Tensor, trees: list[np.ndarray]
     return torch.stack(roots)
 
 
+def by_reference(network: Recursive, inputs: Tensor, shape: Forest) -> Any:
+    """The states, each level differentiated by autograd."""
+    with backend("reference"):
+        return network(inputs, shape)
+
+
 def speed(sizes: list[int], rounds: int = 15) -> None:
     """The table: milliseconds a batch, and the ratios."""
     torch.set_num_threads(1)
@@ -206,7 +213,7 @@ def speed(sizes: list[int], rounds: int = 15) -> None:
     shape = forest(trees, [node_heights(tree) for tree in trees], 2)
     lengths = torch.tensor([(len(tree) + 1) // 2 for tree in trees])
     print(f"25 trees, {len(shape.order):,} nodes, {shape.leaves:,} words, {len(shape.levels)} levels")
-    print("size  by level ms  LSTM ms  ratio  node by node ms  ratio")
+    print("size  by level ms  LSTM ms  ratio  reference ms  ratio  node by node ms  ratio")
     for size in sizes:
         torch.manual_seed(0)
         cell = NaryTreeLSTMCell(size, size)
@@ -219,19 +226,21 @@ def speed(sizes: list[int], rounds: int = 15) -> None:
         sides: list[Callable[[Tensor], Tensor]] = [
             lambda x: by_level(x, shape).hidden[shape.roots].sum(),  # noqa: B023
             lambda x: lstm(x, None, lengths)[1].hidden.sum(),  # noqa: B023
+            lambda x: by_reference(by_level, x, shape).hidden[shape.roots].sum(),  # noqa: B023
             lambda x: node_by_node(cell, x, trees).sum(),  # noqa: B023
         ]
-        inputs = [words, padded, words]
-        times: list[list[float]] = [[], [], []]
+        inputs = [words, padded, words, words]
+        times: list[list[float]] = [[], [], [], []]
         for at in range(rounds + 2):
             for side, x, its in zip(sides, inputs, times, strict=True):
                 x = x.clone().requires_grad_()
-                begun = time.perf_counter()
+                begun = time.process_time()
                 side(x).backward()
                 if at >= 2:
-                    its.append(1000 * (time.perf_counter() - begun))
-        ours, its_lstm, plain = (statistics.median(each) for each in times)
+                    its.append(1000 * (time.process_time() - begun))
+        ours, its_lstm, reference, plain = (statistics.median(each) for each in times)
         row = f"{size:4}  {ours:11.2f}  {its_lstm:7.2f}  {ours / its_lstm:5.2f}"
+        row += f"  {reference:12.2f}  {reference / ours:5.2f}"
         print(f"{row}  {plain:15.1f}  {plain / ours:5.1f}", flush=True)
 
 

@@ -84,24 +84,25 @@ class _Sweep:
         self._call(True, True, [*kept, d_x, d_gates, d_forget, d_sums, d_h, d_c])
         if self.arity:
             d_weights = [d_gates.t() @ h[: self.children].view(self.inner, self.arity * hidden)]
-            above = d_gates
         else:
             d_weights = [d_forget.t() @ h[: self.children], d_gates.t() @ sums]
-            owners = torch.repeat_interleave(self.shape.starts.diff())
-            of_nodes = d_forget.new_zeros(self.inner, hidden).index_add_(0, owners, d_forget)
-            above = torch.cat([of_nodes, d_gates], dim=1)
-        if len(x) > leaves:
-            d_x[leaves:] = above
-            return d_x, torch.zeros_like(self.rest), *d_weights
-        return d_x, above.sum(0, keepdim=True), *d_weights
+        if len(x) == leaves:
+            d_rest = d_gates.sum(0) if self.arity else torch.cat([d_forget.sum(0), d_gates.sum(0)])
+            return d_x, d_rest.unsqueeze(0), *d_weights
+        if self.arity:
+            d_x[leaves:] = d_gates
+        else:  # the part of f is one for all children
+            d_x[leaves:, :hidden].index_add_(0, torch.repeat_interleave(self.shape.starts.diff()), d_forget)
+            d_x[leaves:, hidden:] = d_gates
+        return d_x, torch.zeros_like(self.rest), *d_weights
 
     def _call(self, backward: bool, keep: bool, buffers: list[Tensor | None]) -> None:
         """One pass; see `Trees` of layer.hpp."""
         shape, x, hidden = self.shape, self.x, self.hidden
         sizes = [len(shape.levels), self.arity, hidden, len(x), x.shape[1], self.rest.shape[1]]
         ends, child_ends = shape.ends
-        arrays = [ends, child_ends, shape.ordered_places, shape.starts, x, self.rest, *self.weights]
-        arrays += [None] * (2 - len(self.weights)) + buffers + [None] * (12 - len(buffers))
+        arrays = [ends, child_ends, shape.ordered_places, shape.starts, *self.weights]
+        arrays += [None] * (2 - len(self.weights)) + [x, self.rest, *buffers] + [None] * (12 - len(buffers))
         addresses = [0 if each is None else each.data_ptr() for each in arrays]
         work = self.weights[0].numel() * len(self.weights) * self.inner // max(1, len(shape.levels))
         threads = max(1, min(torch.get_num_threads(), work // _WORK_OF_A_THREAD))

@@ -220,15 +220,14 @@ void trees(bool backward, bool keep, const std::vector<int64_t>& sizes, const Ad
   t.keep = keep;
   int64_t* const numbers[] = {&t.levels, &t.arity, &t.hidden, &t.x_rows, &t.x_width, &t.rest_width};
   const int64_t** const indices[] = {&t.ends, &t.child_ends, &t.places, &t.starts};
-  const void** const given[] = {&t.x, &t.rest, &t.weights[0], &t.weights[1]};
-  void** const made[] = {&t.h,   &t.c,       &t.leaf_gates, &t.gates,  &t.forget, &t.sums,
-                         &t.d_x, &t.d_gates, &t.d_forget,   &t.d_sums, &t.d_h,    &t.d_c};
-  constexpr size_t SIZES = sizeof numbers / sizeof *numbers, MADE = sizeof made / sizeof *made;
-  if (sizes.size() != SIZES || arrays.size() != 8 + MADE) throw nb::value_error("not what trees have");
+  void** const values[] = {&t.x,    &t.rest, &t.h,       &t.c,        &t.leaf_gates, &t.gates, &t.forget,
+                           &t.sums, &t.d_x,  &t.d_gates, &t.d_forget, &t.d_sums,     &t.d_h,   &t.d_c};
+  constexpr size_t SIZES = sizeof numbers / sizeof *numbers, VALUES = sizeof values / sizeof *values;
+  if (sizes.size() != SIZES || arrays.size() != 6 + VALUES) throw nb::value_error("not what trees have");
   for (size_t i = 0; i < SIZES; ++i) *numbers[i] = sizes[i];
   for (size_t i = 0; i < 4; ++i) *indices[i] = reinterpret_cast<const int64_t*>(arrays[i]);
-  for (size_t i = 0; i < 4; ++i) *given[i] = reinterpret_cast<const void*>(arrays[4 + i]);
-  for (size_t i = 0; i < MADE; ++i) *made[i] = reinterpret_cast<void*>(arrays[8 + i]);
+  for (size_t i = 0; i < 2; ++i) t.weights[i] = reinterpret_cast<const void*>(arrays[4 + i]);
+  for (size_t i = 0; i < VALUES; ++i) *values[i] = reinterpret_cast<void*>(arrays[6 + i]);
   const Isa& isa = isa_named(isa_name);
   share(threads, isa.trees_bytes(t, backward, is_double), [&](Team& team, int thread, char* memory) {
     isa.trees(t, backward, is_double, team, thread, memory);

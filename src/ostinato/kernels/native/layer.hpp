@@ -77,8 +77,8 @@ struct Trees {
   bool keep;  // gates, f and h̃ of all nodes; else each level writes where the one before has
   const int64_t *ends, *child_ends;  // [levels]: nodes up to the end of a level, and their children among places
   const int64_t *places, *starts;    // of a node; where its children begin, from the first one above the leaves
-  const void *x, *rest;              // [leaves or nodes, x_width], and of nodes without x
-  const void* weights[2];
+  const void* weights[2];            // of an N-ary cell one; U_f and U of the other gates
+  void *x, *rest;                    // [leaves or nodes, x_width], and of nodes without x
   void *h, *c, *leaf_gates, *gates, *forget, *sums;
   // the backward pass only
   void *d_x, *d_gates, *d_forget, *d_sums, *d_h, *d_c;

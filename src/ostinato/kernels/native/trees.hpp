@@ -30,7 +30,7 @@ struct Sweep {
       for (int w = 0; w < weights; ++w) pack(w, thread, team.size);
     if (back) {
       for (int64_t l = t.levels - 1; l > 0; --l) {
-        if (!team.meet()) return;
+        if (!team.go_on(thread) || !team.meet()) return;
         down(level(l), share(l, team, thread), t.child_ends[l - 1]);
       }
       if (!team.meet()) return;
@@ -41,7 +41,7 @@ struct Sweep {
         const Range mine = share(l, team, thread);
         if (l) up(level(l), mine, t.child_ends[l - 1]);
         nodes_forward(level(l), mine.begin, mine.end);
-        if (!team.meet()) return;
+        if (!team.go_on(thread) || !team.meet()) return;
       }
     }
   }
@@ -57,10 +57,7 @@ struct Sweep {
     return Range{0, t.ends[l] - (l ? t.ends[l - 1] : 0)}.part(thread, team.size);
   }
 
-  template <class X>
-  static T* at(X* array, int64_t offset) {
-    return array ? static_cast<T*>(const_cast<void*>(static_cast<const void*>(array))) + offset : nullptr;
-  }
+  static T* at(void* array, int64_t offset) { return array ? static_cast<T*>(array) + offset : nullptr; }
 
   Nodes<T> level(int64_t l) const {
     const int64_t first = l ? t.ends[l - 1] : 0, inner = first - leaves, all = N ? (N + 3) * H : 3 * H;
@@ -90,7 +87,8 @@ struct Sweep {
     const int64_t count = mine.end - mine.begin;
     if (count == 0) return;
     if (N) {
-      product(0, n.h + (child + mine.begin * N) * H, N * H, count, n.forget + mine.begin * n.gates_row, n.gates_row, false);
+      T* const to = n.forget + mine.begin * n.gates_row;
+      product(0, n.h + (child + mine.begin * N) * H, N * H, count, to, n.gates_row, false);
       return;
     }
     nodes_sum(n, mine.begin, mine.end);
@@ -104,7 +102,8 @@ struct Sweep {
     if (count == 0) return;
     nodes_backward(n, mine.begin, mine.end);
     if (N) {
-      product(0, n.d_forget + mine.begin * n.gates_row, n.gates_row, count, n.d_h + (child + mine.begin * N) * H, N * H, true);
+      T* const to = n.d_h + (child + mine.begin * N) * H;
+      product(0, n.d_forget + mine.begin * n.gates_row, n.gates_row, count, to, N * H, true);
       return;
     }
     const int64_t from = n.starts[mine.begin], to = n.starts[mine.end];
