@@ -127,22 +127,6 @@ def test_inputs_and_weights_that_do_not_stand_on_end() -> None:
     close([*found[0], *found[1]], [*wanted[0], *wanted[1]], torch.float64)
 
 
-class Partial(NaryTreeLSTMCell):
-    """Keeps less of a later child, by another part of its input for each."""
-
-    def first(self, inputs: Tensor, leaves: int) -> tuple[Tensor, Tensor]:
-        x, rest = super().first(inputs, leaves)
-        less = torch.arange(self.weight_hh.shape[0], dtype=rest.dtype) / self.hidden_size
-        return x - less[-x.shape[1] :], rest - less
-
-
-def test_each_child_has_its_own_part_of_the_input() -> None:
-    network = Recursive(Partial(4, 6, arity=3)).double()
-    randomise(network)
-    for words_inside in (False, True):
-        compare(network, some_trees(8, 3), words_inside)
-
-
 class Leaky(NaryTreeLSTMCell):
     """Forgets of everything a little more."""
 

@@ -294,7 +294,7 @@ def is_tree_lstm(cell: TreeCell) -> bool:
     >>> is_tree_lstm(NaryTreeLSTMCell(3, 4, arity=3)), is_tree_lstm(RecursiveCell(4, 4))
     (True, False)
     """
-    equations = {"State", "arity", "operands", "weights", "update"}
+    equations = {"State", "arity", "first", "operands", "weights", "update"}
     above = next(parent for parent in type(cell).__mro__ if equations & vars(parent).keys())
     return above in (NaryTreeLSTMCell, ChildSumTreeLSTMCell)
 

@@ -69,8 +69,8 @@ struct Cell {
   Passes<double> in_double;
 };
 
-// All levels of the trees of a batch: what trees.hpp runs a Tree-LSTM over. Row-major arrays by address; null where a call
-// has none. Nodes are in the order of levels, the leaves first; rows of h and c are places.
+// All levels of the trees of a batch: what trees.hpp runs a Tree-LSTM over. Row-major arrays by address, null where a
+// call has none. Nodes are in the order of levels, the leaves first; rows of h and c are places.
 struct Trees {
   int64_t levels, arity, hidden;  // arity 0: any number of children, and h̃ is their sum
   int64_t x_rows, x_width, rest_width;

@@ -12,8 +12,8 @@ struct Nodes {
   int64_t hidden;
   const int64_t *places, *starts;  // [nodes]; [nodes + 1], where a node's children begin; null for leaves
   const T* x;
-  int64_t x_row, x_gates, x_forget;  // from a node to the next, 0 where all have the same; where the part of i, o, u
-                                     // begins; from the part of a child's f to that of the next
+  int64_t x_row, x_gates;  // from a node to the next, 0 where all have the same; where the part of i, o, u begins. That of
+                           // f comes first, and is one for all children
   T *gates, *forget;                 // i o u, and f: pre-activations without x, then what became of them
   int64_t gates_row, forget_row;     // from a node to the next; of forget 0: a row a child
   T *h, *c, *sums;                   // sums: h̃, [nodes, hidden]
@@ -51,8 +51,9 @@ void nodes_forward(const Nodes<T>& n, int64_t begin, int64_t end) {
         v.store(gates + 2 * H + u, lanes);
       }
       V c = i * v;
+      const V given = count ? V::load(x + u, lanes) : V(T(0));
       for (int64_t k = 0; k < count; ++k) {
-        const V f = sigmoid(V::load(forget + k * H + u, lanes) + V::load(x + k * n.x_forget + u, lanes));
+        const V f = sigmoid(V::load(forget + k * H + u, lanes) + given);
         f.store(forget + k * H + u, lanes);
         c = c + f * V::load(c_children + k * H + u, lanes);
       }

@@ -62,7 +62,7 @@ struct Sweep {
   Nodes<T> level(int64_t l) const {
     const int64_t first = l ? t.ends[l - 1] : 0, inner = first - leaves, all = N ? (N + 3) * H : 3 * H;
     Nodes<T> n{};
-    n.hidden = H, n.places = t.places + first, n.x_forget = N ? H : 0;
+    n.hidden = H, n.places = t.places + first;
     n.h = at(t.h, 0), n.c = at(t.c, 0), n.d_h = at(t.d_h, 0), n.d_c = at(t.d_c, 0), n.d_sums = at(t.d_sums, 0);
     const bool own_x = first < t.x_rows;
     n.x = own_x ? at(t.x, first * t.x_width) : at(t.rest, 0), n.x_row = own_x ? t.x_width : 0;
@@ -148,7 +148,8 @@ struct Sweep {
 
 template <class F>
 INLINE auto with_sweep(const Trees& trees, bool backward, bool is_double, char* scratch, F&& function) {
-  return is_double ? function(Sweep<double>(trees, backward, scratch)) : function(Sweep<float>(trees, backward, scratch));
+  if (is_double) return function(Sweep<double>(trees, backward, scratch));
+  return function(Sweep<float>(trees, backward, scratch));
 }
 int64_t trees_bytes(const Trees& trees, bool backward, bool is_double) {
   return with_sweep(trees, backward, is_double, nullptr, [](const auto& sweep) { return sweep.arena.used + 64; });
