@@ -136,10 +136,12 @@ def test_files_that_are_no_judgements(kind: Any, content: str, message: str, tmp
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    (library / "some.py").write_text("".join(f"x{n} = f(a, {'b, ' * n}1)\n" for n in range(6)), "utf-8")
+    (library / "some.py").write_text(
+        "".join(f"x{n} = f(a, {'b, ' * (n % 9)}{'-' * (n // 9)}1)\n" for n in range(54)), "utf-8"
+    )
     monkeypatch.setattr(demo_acceptability.sysconfig, "get_paths", lambda: {"stdlib": str(library)})
     monkeypatch.setattr(demo_acceptability, "_TEST", 2)
-    assert len(demo_acceptability.lines(library, 10)) == 6
+    assert len(demo_acceptability.lines(library, 100)) == 50
     for _ in range(2):  # an earlier demo is replaced
         demo_acceptability.demo(tmp_path / "m", None, quiet=True)
     assert "Matthews' correlation" in capsys.readouterr().out

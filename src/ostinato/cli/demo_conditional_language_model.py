@@ -1,4 +1,4 @@
-"""`ostinato demo conditional-language-model`: sentences as Python's docstrings have them, on a topic that is asked for."""
+"""`ostinato demo conditional-language-model`: sentences like those of Python's docstrings, on a topic of one's choice."""
 
 from __future__ import annotations
 
