@@ -141,7 +141,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     )
     monkeypatch.setattr(demo_acceptability.sysconfig, "get_paths", lambda: {"stdlib": str(library)})
     monkeypatch.setattr(demo_acceptability, "_TEST", 2)
-    assert len(demo_acceptability.lines(library, 100)) == 50
+    assert len(demo_acceptability.lines(library, 100)) == 45
     for _ in range(2):  # an earlier demo is replaced
         demo_acceptability.demo(tmp_path / "m", None, quiet=True)
     assert "Matthews' correlation" in capsys.readouterr().out

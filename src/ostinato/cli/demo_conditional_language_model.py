@@ -1,4 +1,4 @@
-"""`ostinato demo conditional-language-model`: sentences like those of Python's docstrings, on a topic of one's choice."""
+"""`ostinato demo conditional-language-model`: sentences like those of Python's docstrings, on a topic."""
 
 from __future__ import annotations
 
