@@ -44,9 +44,7 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
     commonest = Counter(label for _, label in asked).most_common(1)[0][1] / len(asked)
     print(f"\n{len(parts[NAME]):,} sentences on {len(topics)} topics; perplexity of a word on others:", end=" ")
     print(f"{figures['perplexity']:.1f}")
-    print(
-        f"Of {len(asked)} others the likeliest topic is the right one in {right:.0%} (the commonest: {commonest:.0%}).\n"
-    )
+    print(f"Of {len(asked)} the likeliest topic is right in {right:.0%}; the commonest is in {commonest:.0%}.\n")
     for topic in WRITTEN:
         print(f"  {topic:<8} {model.generate(label=topic, tokens=40, temperature=0.7, seed=3)}")
     print(
