@@ -12,11 +12,27 @@ from torch.nn import functional
 from ostinato.kernels.cross_entropy import IGNORED
 
 
+class Offset(nn.Module):
+    """z = v + b: what is left of a linear layer where v holds a score for each output.
+
+    Args:
+        outputs: how many.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scores [batch, outputs] → the same shape."""
+        return scores + self.bias
+
+
 class LabelHead(nn.Module):
     """Logits z = W·v + b of a vector v, and what they mean.
 
     Args:
-        features: of v.
+        features: of v; None: v holds a score for each logit already (see `LabelPooling`), and z = v + b.
         outputs: how many logits.
         weights: of the labels in the loss, float [labels]; 1 each if None.
 
@@ -30,9 +46,9 @@ class LabelHead(nn.Module):
     ranks: ClassVar[bool] = True
     """Whether probabilities are of labels."""
 
-    def __init__(self, features: int, outputs: int, weights: Tensor | None = None) -> None:
+    def __init__(self, features: int | None, outputs: int, weights: Tensor | None = None) -> None:
         super().__init__()
-        self.linear = nn.Linear(features, outputs)
+        self.linear = Offset(outputs) if features is None else nn.Linear(features, outputs)
         self.register_buffer("weights", torch.ones(outputs) if weights is None else weights.float())
         self.register_buffer("temperature", torch.ones(1))
         self.register_buffer("threshold", torch.full((1,), 0.5))

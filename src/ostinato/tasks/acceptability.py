@@ -63,7 +63,7 @@ class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
     subwords: int = Field(10_000, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word")
     # a small network: thousands of sentences are few, and a larger one learns them by heart
     hidden_size: int = Field(64, ge=1, description="units of a layer, of each direction")
-    pooling: Literal["last", "mean", "max", "attention"] | None = Field(
+    pooling: Literal["last", "mean", "max", "attention", "labels"] | None = Field(
         "attention", description="of the steps to a vector"
     )
     word_dropout: float = Field(0.2, ge=0, lt=1, description="share of words taken for unknown in training")

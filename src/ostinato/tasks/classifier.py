@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, tee
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from ostinato.codecs.labelled_text import LabelledText, Labels, as_number
 from ostinato.codecs.vocabulary import Vocabulary
 from ostinato.errors import DataError
 from ostinato.features.matrices import in_batches
-from ostinato.features.subwords import word_buckets
 from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.tasks.calibrating import calibrate
 from ostinato.tasks.classifier_network import classifier_network
@@ -30,12 +29,10 @@ from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
-from ostinato.tasks.text_inputs import TextInputs
+from ostinato.tasks.text_inputs import TextInputs, word_row
 from ostinato.topologies import SeqToVec, count_parameters
 
 _SAMPLE = 1000  # texts that are looked through for Chinese
-
-NGRAMS = (3, 5)  # fewest and most characters of an n-gram, with the marks of a word's ends
 
 
 class Texts(NamedTuple):
@@ -137,12 +134,7 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
     def encode(self, example: Example) -> Row:
         """Ids of words and labels; a text without words is one unknown word."""
         tokens = self.codec.analyzer(example.text) or [""]
-        row: dict[str, Any] = {"words": self.codec.words.ids(tokens), "target": self._target(example.labels)}
-        if self.settings.subwords:
-            found = [word_buckets(token, *NGRAMS, self.settings.subwords) for token in tokens]
-            row["counts"] = np.fromiter(map(len, found), np.int32, len(found))
-            row["buckets"] = np.fromiter(chain.from_iterable(found), np.int32)
-        return row
+        return word_row(tokens, self.codec.words, self.settings.subwords) | {"target": self._target(example.labels)}
 
     def encode_all(self, examples: Sequence[Example]) -> list[Row | Unusable]:
         """The same of many, which a frozen BERT reads in batches."""
