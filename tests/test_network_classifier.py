@@ -344,8 +344,25 @@ def test_a_damaged_folder_is_told(damage: Any, message: str, trained: tuple[Clas
         ostinato.load(folder)
 
 
-def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
-    settings = {"schedule": "constant", "dropout": 0.2, "word_dropout": 0.2, "patience": None}
+def test_consistency_is_a_loss_of_two_passes() -> None:
+    settings = {"dropout": 0.5, "word_dropout": 0.0}
+    model = made(**settings, consistency=2.0).fit(TEXTS, LABELS)
+    batch = model.batch([model.encode(Example(text, (label,))) for text, label in zip(TEXTS, LABELS, strict=True)])
+    head = model.network.head.train()
+    model.network.train()
+    torch.manual_seed(5)
+    first, second = model.logits(batch), model.logits(batch)
+    assert not torch.equal(first, second)
+    both = 0.5 * (head.loss(first, batch.targets) + head.loss(second, batch.targets))
+    torch.manual_seed(5)
+    torch.testing.assert_close(model.loss(batch), both + 2.0 * head.divergence(first, second))
+    model.network.eval()
+    torch.testing.assert_close(model.loss(batch), head.loss(model.logits(batch), batch.targets))
+
+
+@pytest.mark.parametrize("options", [{}, {"consistency": 0.5, "average_weights": 0.9}])
+def test_a_resumed_training_ends_in_the_same_bits(options: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"schedule": "constant", "dropout": 0.2, "word_dropout": 0.2, "patience": None} | options
     whole = made(epochs=4, **settings).fit(TEXTS, LABELS, output=tmp_path / "whole")
     made(epochs=2, **settings).fit(TEXTS, LABELS, output=tmp_path / "parts")
     resumed = Classifier.resume(tmp_path / "parts", progress=False, epochs=4)

@@ -119,7 +119,8 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         if chosen["tokens"] == "auto":
             texts = [example.text for example in islice(examples(), _SAMPLE)]
             chosen["tokens"] = tokens_for(texts, self.reporter.message)
-        analyzer, counts = Analyzer(**chosen), Counter[str]()
+        analyzer = Analyzer(**chosen)
+        counts = Counter(word for text in self.unlabelled() for word in analyzer(text))
 
         def given() -> Iterator[tuple[str, ...]]:
             for example in examples():
@@ -134,10 +135,17 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         self.reporter.message(f"{labels.texts:,} training texts, {many}, {len(words):,} different words")
         return LabelledText(analyzer, words, labels)
 
+    def unlabelled(self) -> Iterator[str]:
+        """Texts without labels whose words are to be known too."""
+        return iter(())
+
     def encode(self, example: Example) -> Row:
         """Ids of words and labels; a text without words is one unknown word."""
-        tokens = self.codec.analyzer(example.text) or [""]
-        row: dict[str, Any] = {"words": self.codec.words.ids(tokens), "target": self._target(example.labels)}
+        return self.row(self.codec.analyzer(example.text) or [""], example.labels)
+
+    def row(self, tokens: Sequence[str], labels: tuple[str, ...]) -> Row:
+        """The same of tokens."""
+        row: dict[str, Any] = {"words": self.codec.words.ids(tokens), "target": self._target(labels)}
         if self.settings.subwords:
             found = [word_buckets(token, *NGRAMS, self.settings.subwords) for token in tokens]
             row["counts"] = np.fromiter(map(len, found), np.int32, len(found))
@@ -197,8 +205,19 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         return self.network.head.logits(self.network(batch.inputs, lengths=batch.lengths)[0])
 
     def loss(self, batch: Texts) -> Tensor:
-        """Σ of the head's loss."""
-        return self.network.head.loss(self.logits(batch), batch.targets, self.settings.label_smoothing)
+        """Σ of the head's loss; with consistency α of two passes ½ (L + L') + α·½ (KL(p‖p') + KL(p'‖p)).
+
+        The passes differ by what dropout leaves out, and are to say the same of a text (Liang et al. 2021, section 2.1;
+        their loss is twice this).
+        """
+        s, head = self.settings, self.network.head
+        logits = self.logits(batch)
+        loss = head.loss(logits, batch.targets, s.label_smoothing)
+        if not s.consistency:
+            return loss
+        again = self.logits(batch)
+        both = loss + head.loss(again, batch.targets, s.label_smoothing)
+        return 0.5 * both + s.consistency * head.divergence(logits, again)
 
     @torch.inference_mode()
     def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
