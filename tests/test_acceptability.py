@@ -20,6 +20,7 @@ from ostinato.errors import DataError, SettingsError
 from ostinato.networks import named_weights
 from ostinato.tasks.acceptability import best_mcc
 from ostinato.tasks.acceptability_score import AcceptabilityScore
+from ostinato.tasks.committee import members_of
 from ostinato.tasks.corruption import Corruption
 from ostinato.tasks.ngram import NGramLanguageModel
 from ostinato.training.loop import Trainer
@@ -89,10 +90,11 @@ def test_what_is_above_the_threshold_is_acceptable() -> None:
     assert (model.predict(GOOD + BAD) == (plain > border)).all()
 
 
-def test_resuming_what_is_finished_leaves_the_border(tmp_path: Path) -> None:
+@pytest.mark.parametrize("members", [1, 2])
+def test_resuming_what_is_finished_leaves_the_border(members: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     labels = [int(rng.random() < (0.85 if at < 48 else 0.4)) for at in range(96)]
-    settings = TINY | {"epochs": 2, "validation_fraction": 0.4}
+    settings = TINY | {"epochs": 2, "validation_fraction": 0.4, "members": members}
     model = Acceptability(**settings).fit(GOOD + BAD, labels, output=tmp_path / "m")
     assert abs(model.metrics["validation_threshold"] - 0.5) > 0.01  # so the border was moved
     before = read_tensors(tmp_path / "m" / "weights.safetensors")
@@ -105,10 +107,11 @@ def test_resuming_what_is_finished_leaves_the_border(tmp_path: Path) -> None:
         assert again.metrics["validation_threshold"] == model.metrics["validation_threshold"]
     longer = Acceptability.resume(tmp_path / "m", progress=False, epochs=4)
     assert longer.metrics["epochs"] == 4
-    border, head = longer.metrics["validation_threshold"], longer.network.head
-    shift = float(head.temperature) * math.log(border / (1 - border))
-    note = float(read_tensors(tmp_path / "m" / "weights.safetensors")[1]["trained_bias"])
-    assert head.linear.bias[1].item() == pytest.approx(note - shift, abs=1e-6)
+    border, all_members = longer.metrics["validation_threshold"], members_of(longer.network)
+    shift = float(longer.network.head.temperature) * math.log(border / (1 - border))
+    before_it = json.loads(read_tensors(tmp_path / "m" / "weights.safetensors")[1]["trained_bias"])
+    biases = [member.head.linear.bias[1].item() for member in all_members]
+    assert biases == pytest.approx([each - shift for each in before_it], abs=1e-6) and len(biases) == members
 
 
 @pytest.fixture

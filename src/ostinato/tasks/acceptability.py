@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -19,6 +20,7 @@ from ostinato.records import Record
 from ostinato.tasks.classifier import Classifier, Texts
 from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.classifying import PredictSettings
+from ostinato.tasks.committee import members_of
 from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
 from ostinato.tasks.real_sentences import RealSettings, learn_real_sentences, real_lines, write_real_sentences
 from ostinato.tasks.supervised import Prepared
@@ -161,14 +163,16 @@ class Acceptability(Classifier):
     def finish(self, corpus: Prepared) -> dict[str, float]:
         """Calibrate, then move the border, from the bias as it was trained: a finished training may come here again."""
         assert self._folder is not None  # noqa: S101
-        path, head = self._folder / bundle.WEIGHTS, self.network.head
+        path, biases = self._folder / bundle.WEIGHTS, [each.head.linear.bias for each in members_of(self.network)]
         if _TRAINED_BIAS in (notes := bundle.read_tensors(path)[1]):
-            head.linear.bias[1] = float(notes[_TRAINED_BIAS])
-        found, trained = super().finish(corpus), float(head.linear.bias[1])
+            for bias, before in zip(biases, json.loads(notes[_TRAINED_BIAS]), strict=True):
+                bias[1] = before
+        found, trained = super().finish(corpus), [bias[1].item() for bias in biases]
         threshold, mcc = self._best(self.batches(corpus.validation))
         threshold = min(max(threshold, 1e-6), 1 - 1e-6)
-        head.linear.bias[1] -= float(head.temperature) * math.log(threshold / (1 - threshold))
-        self.write_weights(path, {_TRAINED_BIAS: repr(trained)})
+        for bias in biases:
+            bias[1] -= float(self.network.head.temperature) * math.log(threshold / (1 - threshold))
+        self.write_weights(path, {_TRAINED_BIAS: json.dumps(trained)})
         return found | {"threshold": threshold, "mcc": mcc}
 
 

@@ -25,6 +25,7 @@ from ostinato.tasks.calibrating import calibrate
 from ostinato.tasks.classifier_network import classifier_network
 from ostinato.tasks.classifier_settings import CRITERIA, ClassifierSettings
 from ostinato.tasks.classifying import ClassifyingModel, Prediction, WordWeight
+from ostinato.tasks.committee import Committee, members_of
 from ostinato.tasks.examples import Example
 from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
@@ -100,9 +101,11 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         """Fitted on the validation examples."""
         return float(self.network.head.threshold)
 
-    def build(self) -> SeqToVec:
-        """Embedding, network, pooling and head, with fresh weights."""
-        return classifier_network(self.settings, self.codec, self._inputs.size if self.settings.bert else None)
+    def build(self) -> SeqToVec | Committee:
+        """Embedding, network, pooling and head, with fresh weights; or several of them."""
+        width = self._inputs.size if self.settings.bert else None
+        members = [classifier_network(self.settings, self.codec, width) for _ in range(self.settings.members)]
+        return Committee(members) if len(members) > 1 else members[0]
 
     @property
     def _inputs(self) -> Any:
@@ -200,24 +203,32 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         """Texts."""
         return len(batch.lengths)
 
+    def opinions(self, batch: Texts) -> list[Tensor]:
+        """What the head of each member says of each text, [batch, outputs]."""
+        return [each.head.logits(each(batch.inputs, lengths=batch.lengths)[0]) for each in members_of(self.network)]
+
     def logits(self, batch: Texts) -> Tensor:
-        """What the head says of each text, [batch, outputs]."""
-        return self.network.head.logits(self.network(batch.inputs, lengths=batch.lengths)[0])
+        """What is said of each text, [batch, outputs]: the mean of the members' opinions."""
+        return torch.stack(self.opinions(batch)).mean(0)
 
     def loss(self, batch: Texts) -> Tensor:
         """Σ of the head's loss; with consistency α of two passes ½ (L + L') + α·½ (KL(p‖p') + KL(p'‖p)).
 
         The passes differ by what dropout leaves out, and are to say the same of a text (Liang et al. 2021, section 2.1;
-        their loss is twice this).
+        their loss is twice this). Of several members the mean.
         """
-        s, head = self.settings, self.network.head
-        logits = self.logits(batch)
-        loss = head.loss(logits, batch.targets, s.label_smoothing)
+        s, heads = self.settings, [each.head for each in members_of(self.network)]
+
+        def mean_loss(opinions: list[Tensor]) -> Tensor:
+            each = (h.loss(z, batch.targets, s.label_smoothing) for h, z in zip(heads, opinions, strict=True))
+            return torch.stack(list(each)).mean()
+
+        first = self.opinions(batch)
         if not s.consistency:
-            return loss
-        again = self.logits(batch)
-        both = loss + head.loss(again, batch.targets, s.label_smoothing)
-        return 0.5 * both + s.consistency * head.divergence(logits, again)
+            return mean_loss(first)
+        second = self.opinions(batch)
+        apart = [head.divergence(z, again) for head, z, again in zip(heads, first, second, strict=True)]
+        return 0.5 * (mean_loss(first) + mean_loss(second)) + s.consistency * torch.stack(apart).mean()
 
     @torch.inference_mode()
     def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
