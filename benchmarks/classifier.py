@@ -28,6 +28,7 @@ from typing import Any
 
 from classification import chinese, cooking
 from data import need
+from word_vectors import brown
 
 Split = dict[str, Path]
 
@@ -68,6 +69,8 @@ def cola(folder: Path) -> Split:
     found["train"].write_text("".join(line for at, line in enumerate(lines) if at % 10 != 9), "utf-8")
     found["validation"].write_text("".join(lines[9::10]), "utf-8")
     found["test"].write_text("".join(dev), "utf-8")
+    found["real"] = folder / "brown.txt"
+    found["real"].write_text("".join(" ".join(words) + "\n" for words in brown()), "utf-8")
     return found
 
 
@@ -107,7 +110,8 @@ def score(job: Job, parts: Split, seed: int) -> tuple[float, float, float]:
     import ostinato
 
     begun = time.process_time()
-    model = getattr(ostinato, job.model)(**job.settings, seed=seed, threads=1, device="cpu")
+    further = {"real": str(parts["real"])} if "real" in parts else {}
+    model = getattr(ostinato, job.model)(**job.settings, **further, seed=seed, threads=1, device="cpu")
     model.fit(parts["train"], validation=parts["validation"], progress=False)
     test = model.evaluate(parts["test"])[job.figure]
     return model.metrics[f"validation_{job.figure}"], test, time.process_time() - begun

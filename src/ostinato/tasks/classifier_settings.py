@@ -71,6 +71,12 @@ class ClassifierSettings(
     vocabulary_size: int | None = Field(None, ge=2, description="keep the most frequent words")
     subwords: int = Field(0, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word (0: none)")
     word_dropout: float = Field(0.1, ge=0, lt=1, description="share of words taken for unknown in training")
+    members: int = Field(
+        1, ge=1, description="networks that learn side by side and are asked together; so many times the time"
+    )
+    consistency: float = Field(
+        0.0, ge=0, description="weight of how far two passes with other dropout disagree (R-Drop); twice the time"
+    )
     calibrate: bool = Field(True, description="fit the temperature of probabilities on the validation examples")
     criterion: str | None = Field(
         None, description="chooses the best epoch: loss, accuracy, f1_macro, mcc, … [default: by the kind of label]"
