@@ -36,6 +36,15 @@ def test_the_loss_of_one_label_is_that_of_its_probability(kind: type) -> None:
     assert head.loss(logits, TARGETS).item() == pytest.approx(float(wanted), rel=1e-5)  # training knows no temperature
 
 
+@pytest.mark.parametrize("kind", [OneLabel, SeveralLabels, SharedLabels])
+def test_scores_of_labels_need_an_offset_alone(kind: type) -> None:
+    head = kind(None, 3)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    assert head.logits(torch.tensor([[1.0, 2.0, 3.0]])).tolist() == [[1.0, 3.0, 2.0]]
+    assert sum(parameter.numel() for parameter in head.parameters()) == 3
+
+
 def test_ordered_labels_are_differences_of_sigmoids_and_finite_far_out() -> None:
     head = OrderedLabels(4, 4)
     with torch.no_grad():
