@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ostinato.cells import ReLURNNCell as ReLURNNCell
     from ostinato.cells import ResetFirstGRUCell as ResetFirstGRUCell
     from ostinato.cells import RNNCell as RNNCell
+    from ostinato.cells import SigmoidRNNCell as SigmoidRNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
     from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
@@ -84,6 +85,7 @@ _PUBLIC = {
             "ReLURNNCell",
             "ResetFirstGRUCell",
             "RNNCell",
+            "SigmoidRNNCell",
             "SLSTMCell",
             "SLSTMState",
         ),
