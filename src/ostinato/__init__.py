@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ostinato.cells import SigmoidRNNCell as SigmoidRNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
+    from ostinato.diagnostics.diagnosis import Diagnosis as Diagnosis
+    from ostinato.diagnostics.diagnosis import diagnose as diagnose
     from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.kernels.recurrence import backend as backend
@@ -92,6 +94,7 @@ _PUBLIC = {
         "ostinato.cells",
     ),
     **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
+    **dict.fromkeys(("Diagnosis", "diagnose"), "ostinato.diagnostics.diagnosis"),
     "EncoderDecoder": "ostinato.encoder_decoder",
     "OstinatoError": "ostinato.errors",
     "backend": "ostinato.kernels.recurrence",

@@ -118,7 +118,9 @@ class Finding:
         """All of it in plain sentences, several lines."""
         zh = language == "zh"
         mark = {"problem": "✗", "warning": "!", "good": "✓"}[self.severity]
-        limit, cause, change, source = ("界限", "原因", "改法", "出处") if zh else ("limit", "cause", "change", "source")
+        limit, cause, change, source = (
+            ("界限", "原因", "改法", "出处") if zh else ("limit", "cause", "change", "source")
+        )
         colon, between = ("：", "；") if zh else (": ", "; ")
         where = self.where.said(language)
         head = f"{mark} {self.title.said(language)}"
