@@ -31,14 +31,14 @@ class Case:
 class Changed(LanguageModel):
     """A language model whose layers are changed when it is built: that is how a fault gets in."""
 
-    change: Callable[[Recurrent], None] = staticmethod(lambda layer: None)
+    change: Callable[[Recurrent], None] | None = None
 
     def build(self) -> Any:
         """The network, changed."""
         network = super().build()
         with torch.no_grad():
             for layer in network.modules():
-                if isinstance(layer, Recurrent):
+                if isinstance(layer, Recurrent) and self.change is not None:
                     self.change(layer)
         return network
 
@@ -194,8 +194,7 @@ def make_case(kind: str, seed: int, folder: Path) -> Case:
     corpus.write_text(text[:cut])
     held_out.write_text(text[cut:])
     model = Changed(**settings)
-    if change is not None:
-        model.change = change
+    model.change = change
     names = ("cell", "hidden_size", "num_layers", "bptt_steps", "batch_size", "learning_rate", "optimizer", "clip_norm")
     about = ", ".join(f"{name}={getattr(model.settings, name)!r}" for name in (*names, "forget_bias"))
     try:

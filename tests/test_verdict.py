@@ -198,7 +198,8 @@ def test_json_says_the_same() -> None:
     for finding in all_findings():
         plain = json.loads(json.dumps(finding.plain(), allow_nan=False))
         assert set(plain) == {
-            "name", "severity", "title", "where", "evidence", "threshold", "seen", "cause", "changes", "advice", "source",
+            "name", "severity", "title", "where", "evidence", "threshold", "seen", "cause", "changes", "advice",
+            "source",
         }  # fmt: skip
         assert plain["severity"] in SEVERITIES and set(plain["title"]) == {"en", "zh"}
         for each in plain["evidence"]:

@@ -78,14 +78,12 @@ def diagnose(
     if not held_out:
         print("\n" + _UNMEASURED[language])
     if try_:
-        print(
-            "\n"
-            + (f"{table(results, language)}\n\n{reading(results).said(language)}" if results else _NOTHING[language])
-        )
+        told = f"{table(results, language)}\n\n{reading(results).said(language)}" if results else _NOTHING[language]
+        print(f"\n{told}")
 
 
 _UNMEASURED = {
-    "en": "This is what the record of the training says alone: name held-out files, and the network is measured on them.",
+    "en": "This is what the training's record says alone: name held-out files, and the network is measured on them.",
     "zh": "以上仅根据训练记录得出：给出留出数据文件，即可测量网络本身。",
 }
 _NOTHING = {"en": "The verdict names no change to try.", "zh": "诊断没有给出可以尝试的改动。"}

@@ -15,6 +15,7 @@ from ostinato import bundle
 from ostinato.diagnostics.findings import Finding, Language, number
 from ostinato.diagnostics.measure import measure
 from ostinato.diagnostics.measurements import Measurements
+from ostinato.diagnostics.run import measure_run
 from ostinato.diagnostics.verdict import verdict
 from ostinato.errors import BundleError, MissingExtra
 from ostinato.tasks import load, task_class
@@ -85,7 +86,7 @@ class Diagnosis:
         """
         figure, layers = _figure("plot_jacobian"), self._layers()
         figure.set_size_inches(9, 4 * len(layers))
-        around = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
+        angles = np.linspace(0, 2 * np.pi, 200)
         for (left, right), layer in zip(figure.subplots(len(layers), 2, squeeze=False), layers, strict=True):
             left.plot(layer.jacobian_lags, layer.jacobian_log_singular / np.log(10), color="tab:blue", alpha=0.6)
             left.axhline(0, linestyle=":", color="grey")
@@ -93,7 +94,7 @@ class Diagnosis:
                 xlabel="lag k (steps)", ylabel="log₁₀ of singular values of ∂s_t / ∂s_{t−k}",
                 title=f"{layer.name}, {layer.cell}",
             )  # fmt: skip
-            right.plot(around.real, around.imag, linestyle=":", color="grey")
+            right.plot(np.cos(angles), np.sin(angles), linestyle=":", color="grey")
             right.scatter(layer.eigenvalues.real, layer.eigenvalues.imag, s=8)
             right.set(
                 xlabel="real", ylabel="imaginary", aspect="equal",
@@ -109,7 +110,7 @@ class Diagnosis:
 
 
 def diagnose(model: Any, data: Sources | None = None) -> Diagnosis:
-    """What is wrong with a model, or that nothing is.
+    r"""What is wrong with a model, or that nothing is.
 
     Args:
         model: a model of a task, or its folder, also that of a training that broke off.
@@ -122,13 +123,18 @@ def diagnose(model: Any, data: Sources | None = None) -> Diagnosis:
 
     >>> import tempfile, ostinato
     >>> path = Path(tempfile.mkdtemp()) / "corpus.txt"
-    >>> _ = path.write_text("the cat sat on the mat\\n" * 200)
+    >>> _ = path.write_text("the cat sat on the mat\n" * 200)
     >>> model = ostinato.LanguageModel(hidden_size=16, num_layers=1, epochs=2, batch_size=4, seed=1)
     >>> diagnosis = diagnose(model.fit(path, progress=False), path)
     >>> len(diagnosis.verdict) > 0, diagnosis.gradient_by_lag["layer 0"].shape[0] > 1
     (True, True)
     """
-    return Diagnosis(measure(open_model(model) if isinstance(model, str | Path) else model, data))
+    opened = open_model(model) if isinstance(model, str | Path) else model
+    if data is not None:
+        return Diagnosis(measure(opened, data))
+    settings = opened.settings.plain()
+    run = measure_run(opened.history, settings)
+    return Diagnosis(Measurements(opened.task, 0, settings.get("bptt_steps") or None, [], run=run, settings=settings))
 
 
 def open_model(path: str | Path) -> Any:

@@ -130,8 +130,8 @@ class Finding:
             bound = f"{number(self.threshold.value)} {self.threshold.unit}".strip()
             lines.append(f"  {limit}{colon}{bound}{between}{self.threshold.why.said(language)}")
             lines.append(f"  {cause}{colon}{self.cause.said(language)}")
-            for each in self.changes:
-                lines.append(f"  {change}{colon}{each.option}{'，' if zh else ', '}{each.why.said(language)}")
+            comma = "，" if zh else ", "
+            lines += [f"  {change}{colon}{each.option}{comma}{each.why.said(language)}" for each in self.changes]
             if self.advice.said(language):
                 lines.append(f"  {change}{colon}{self.advice.said(language)}")
         lines.append(f"  {source}{colon}{self.source}")

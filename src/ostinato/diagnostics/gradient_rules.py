@@ -1,4 +1,4 @@
-"""Rules on what the gradient does on its way back in time. Each says what it measures, its limit, why, and its source."""
+"""Rules on what the gradient does on its way back: what each measures, its limit, why it stands there, its source."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
         Quantity("back_propagated", far, "steps"),
     ]
     seen = Text(
-        f"Going back, the gradient halves every {number(half)} steps; after {number(reach)} of the {far} steps that it is "
+        f"Going back, the gradient halves every {number(half)} steps; after {number(reach)} of the {far} "
+        f"steps that it is "
         "carried through, less than a thousandth of it is left.",
         f"向后传播时，梯度每 {number(half)} 步减半；在所回传的 {far} 步中，{number(reach)} 步之后剩下不到千分之一。",
     )
@@ -130,7 +131,8 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
     if is_vanilla(layer):
         slope, matrix = 2**layer.derivative_part, 2**layer.weight_part
         cause = Text(
-            f"Each step multiplies the gradient by diag φ′(a) W: the activation's slope by {number(slope)}, the recurrent "
+            f"Each step multiplies the gradient by diag φ′(a) W: the activation's slope by {number(slope)}, the "
+            f"recurrent "
             f"weights by {number(matrix)} on average.",
             f"每一步都将梯度乘以 diag φ′(a) W：激活函数的斜率平均为 {number(slope)}，循环权重平均为 {number(matrix)}。",
         )
@@ -169,9 +171,9 @@ def _longer_memory(steps: int) -> Change:
 def exploding_gradient(m: Measurements) -> list[Finding]:
     """The gradient, or the state itself, grows from step to step.
 
-    Measured: the largest ‖∂L_t/∂s_{t−k}‖ over that at lag 0; the leading Lyapunov exponent times the steps that training
-    propagates through; the norm of the state at its end over that after a quarter. Limit: ten times. Source: Pascanu et al. 2013,
-    section 2.1; for the exponents Engelken et al. 2023; for the state Le et al. 2015, section 4.
+    Measured: the largest ‖∂L_t/∂s_{t−k}‖ over that at lag 0; the leading Lyapunov exponent times the steps that
+    training propagates through; the norm of the state at its end over that after a quarter. Limit: ten times. Source:
+    Pascanu et al. 2013, section 2.1; for the exponents Engelken et al. 2023; for the state Le et al. 2015, section 4.
     """
     for layer in m.layers:
         far = horizon(m, layer)
@@ -195,7 +197,8 @@ def exploding_gradient(m: Measurements) -> list[Finding]:
         clipped = settings.get("clip_norm") is not None or settings.get("clip_value") is not None
         relu = "relu" in layer.activations.values()
         pick = Chooser(settings).pick(
-            changes.ORTHOGONAL, None if clipped else changes.clip_norm(1.0), None if clipped else changes.clip_value(0.1),
+            changes.ORTHOGONAL,
+            None if clipped else changes.clip_norm(1.0), None if clipped else changes.clip_value(0.1),
             changes.TANH if relu else None, changes.LSTM, changes.GRU, changes.LAYER_NORM,
             changes.learning_rate(settings, 0.3),
         )  # fmt: skip
@@ -203,7 +206,8 @@ def exploding_gradient(m: Measurements) -> list[Finding]:
         title = Text("The state explodes", "状态爆炸") if state_alone else Text("The gradient explodes", "梯度爆炸")
         seen = Text(
             f"Over {far} steps the gradient grows {number(grown)} times, a small difference of two states "
-            f"{number(spread)} times (exponent {number(leading)} nats a step), and the state's norm {number(state)} times.",
+            f"{number(spread)} times (exponent {number(leading)} nats a step), and the state's norm "
+            f"{number(state)} times.",
             f"在 {far} 步内，梯度增大到 {number(grown)} 倍，两个状态间的微小差别增大到 {number(spread)} 倍"
             f"（指数为每步 {number(leading)} nat），状态的范数增大到 {number(state)} 倍。",
         )
@@ -236,9 +240,9 @@ def truncation_too_short(m: Measurements) -> list[Finding]:
     """Training cuts the gradient off nearer than the task needs.
 
     Measured: the lags beyond the truncation at which single tokens would still tell what the model does not know (for
-    language models); and, for what the model does use, how much the loss still falls over the second half of the truncation's length
-    while the gradient at its edge is not small. Limit: 0.02 nats a target. Source: Williams & Peng 1990; for dependence by lag
-    Lin & Tegmark 2017.
+    language models); and, for what the model does use, how much the loss still falls over the second half of the
+    truncation's length while the gradient at its edge is not small. Limit: 0.02 nats a target. Source: Williams &
+    Peng 1990; for dependence by lag Lin & Tegmark 2017.
     """
     cut = m.truncation_steps
     if not cut:
@@ -255,7 +259,8 @@ def truncation_too_short(m: Measurements) -> list[Finding]:
         evidence += [Quantity("needed_lag", beyond[-1], "steps"), Quantity("unlearned", gain, "nats a token")]
         wanted = max(wanted, int(1.25 * beyond[-1]) + 1)
         seen = Text(
-            f"The tokens {_lags(beyond)} steps back would tell at least {number(gain)} nats a token more, and the gradient is "
+            f"The tokens {_lags(beyond)} steps back would tell at least {number(gain)} nats a token more, and "
+            f"the gradient is "
             f"cut off after {cut} steps.",
             f"往前第 {_lags(beyond)} 步的词元每个至少还能提供 {number(gain)} nat 的信息，而梯度在 {cut} 步后被截断。",
         )
@@ -265,7 +270,8 @@ def truncation_too_short(m: Measurements) -> list[Finding]:
             Quantity("gradient_at_edge", edge, "of that at lag 0"),
         ]
         seen = Text(
-            f"Context between {cut // 2} and {cut} steps back still lowers the loss by {number(falls)} nats a target, and where "
+            f"Context between {cut // 2} and {cut} steps back still lowers the loss by {number(falls)} nats a "
+            f"target, and where "
             f"the gradient is cut off {number(100 * edge)} % of it is left.",
             f"往前 {cut // 2} 至 {cut} 步的上下文仍使损失降低 {number(falls)} nat，"
             f"而在截断处梯度还剩 {number(100 * edge)} %。",

@@ -14,7 +14,8 @@ LARGE_UPDATE = Threshold(
     0.1,
     "of the weights' norm at a step",
     Text(
-        "ten such steps replace the weights; about a thousandth is usual, and some hundredths at the start of a small network",
+        "ten such steps replace the weights; about a thousandth is usual, and some hundredths at the start "
+        "of a small network",
         "十步就换掉全部权重；通常约为千分之一，小网络开始时可达百分之几",
     ),
 )
@@ -22,7 +23,8 @@ RISE = Threshold(
     0.1,
     "of the lowest loss",
     Text(
-        "batches differ by less when averaged over an interval; a loss that ends so far above its lowest was thrown back",
+        "batches differ by less when averaged over an interval; a loss that ends so far above its lowest "
+        "was thrown back",
         "按区间平均后批次间的差别小于此；最终损失高出最低值这么多，说明训练被抛回",
     ),
 )
@@ -30,7 +32,8 @@ NOT_FINITE = Threshold(
     0.01,
     "of the steps",
     Text(
-        "a rare step that is not finite is skipped without harm; one in a hundred says that the weights are at the brink",
+        "a rare step that is not finite is skipped without harm; one in a hundred says that the weights are "
+        "at the brink",
         "偶尔一步不是有限数可以跳过；每百步一次则说明权重已在边缘",
     ),
 )
@@ -81,9 +84,10 @@ JUMP = Threshold(
 def step_too_large(m: Measurements) -> list[Finding]:
     """The steps are too large: the training is thrown back, or never settles.
 
-    Measured: steps whose loss or gradient was not finite, returns to a checkpoint, the median ‖Δw‖/‖w‖ of a step after the
-    warm-up, and how far the last losses lie above the lowest. Limits: 1 % of the steps; none; a tenth; a tenth of the lowest.
-    Source: Bengio 2012, section 3.1.1; the usual thousandth: Karpathy, CS231n notes, "Neural Networks 3".
+    Measured: steps whose loss or gradient was not finite, returns to a checkpoint, the median ‖Δw‖/‖w‖ of a step
+    after the warm-up, and how far the last losses lie above the lowest. Limits: 1 % of the steps; none; a tenth; a
+    tenth of the lowest. Source: Bengio 2012, section 3.1.1; the usual thousandth: Karpathy, CS231n notes, "Neural
+    Networks 3".
     """
     run = m.run
     if run is None:
@@ -133,7 +137,8 @@ def step_too_large(m: Measurements) -> list[Finding]:
 def step_too_small(m: Measurements) -> list[Finding]:
     """The steps are too small to get anywhere.
 
-    Measured: the largest ‖Δw‖/‖w‖ of a step. Limit: 10⁻⁴. Source: Bengio 2012, section 3.1.1; Karpathy, CS231n notes, "Neural Networks 3".
+    Measured: the largest ‖Δw‖/‖w‖ of a step. Limit: 10⁻⁴. Source: Bengio 2012, section 3.1.1; Karpathy, CS231n notes,
+    "Neural Networks 3".
     """
     run = m.run
     ratios = run.update_ratio[np.isfinite(run.update_ratio)] if run is not None else np.zeros(0)
@@ -161,8 +166,8 @@ def step_too_small(m: Measurements) -> list[Finding]:
 def clipping_always(m: Measurements) -> list[Finding]:
     """Clipping acts at nearly every step.
 
-    Measured: the share of steps at which it acted. Limit: nine tenths. Source: Pascanu et al. 2013, section 3.2, who take a limit of half
-    to ten times the mean norm.
+    Measured: the share of steps at which it acted. Limit: nine tenths. Source: Pascanu et al. 2013, section 3.2, who
+    take a limit of half to ten times the mean norm.
     """
     run = m.run
     if run is None or not len(run.clip_rate):
@@ -180,11 +185,13 @@ def clipping_always(m: Measurements) -> list[Finding]:
             "clipping-always", "warning", Text("Clipping acts at every step", "几乎每一步都在截断"), TRAINING, evidence,
             CLIPPED,
             Text(
-                f"The gradient was clipped at {number(100 * rate)} % of the steps; its norm is {number(norm)} (median), and {bound}.",
+                f"The gradient was clipped at {number(100 * rate)} % of the steps; its norm is {number(norm)} "
+                f"(median), and {bound}.",
                 f"{number(100 * rate)} % 的步上梯度被截断；其范数的中位数为 {number(norm)}，而 {bound}。",
             ),
             Text(
-                "The limit lies below the usual gradient, so that it sets the length of every step and the rate alone does not.",
+                "The limit lies below the usual gradient, so that it sets the length of every step and the rate "
+                "alone does not.",
                 "界限低于通常的梯度，于是步长由它而不单由学习率决定。",
             ),
             Chooser(m.settings).pick(
@@ -213,7 +220,8 @@ def gradient_spikes(m: Measurements) -> list[Finding]:
             "gradient-spikes", "warning", Text("The gradient has spikes", "梯度出现尖峰"), TRAINING,
             (Quantity("largest", largest, ""), Quantity("gradient_norm", norm, "")), SPIKE,
             Text(
-                f"The largest gradient's norm was {number(largest)}, {number(largest / norm)} times the median; nothing clips it.",
+                f"The largest gradient's norm was {number(largest)}, {number(largest / norm)} times the median; "
+                f"nothing clips it.",
                 f"最大的梯度范数为 {number(largest)}，是中位数的 {number(largest / norm)} 倍，且没有截断。",
             ),
             Text(
@@ -229,9 +237,9 @@ def gradient_spikes(m: Measurements) -> list[Finding]:
 def loss_jumps(m: Measurements) -> list[Finding]:
     """The loss jumps between intervals of the record, and what goes with it.
 
-    Measured: the largest rise from one interval to the next, as a share of the loss, where it is also eight times the usual change;
-    and the shares of the variance between batches. Limit: a fifth. Source: Bottou et al. 2018, section 4, on
-    the noise of a step.
+    Measured: the largest rise from one interval to the next, as a share of the loss, where it is also eight times the
+    usual change; and the shares of the variance between batches. Limit: a fifth. Source: Bottou et al. 2018, section
+    4, on the noise of a step.
     """
     run = m.run
     if run is None or len(run.loss) < 5:
@@ -252,7 +260,8 @@ def loss_jumps(m: Measurements) -> list[Finding]:
         Finding(
             "loss-jumps", "warning", Text("The loss jumps", "损失突跳"), TRAINING,
             (
-                Quantity("jump", jump, "of the loss"), Quantity("at_step", float(run.step[min(at + 1, len(run.step) - 1)]), ""),
+                Quantity("jump", jump, "of the loss"),
+                Quantity("at_step", float(run.step[min(at + 1, len(run.step) - 1)]), ""),
                 *(Quantity(f"explained_by_{name}", share, "of the variance") for name, share in shares.items()),
             ),
             JUMP,
@@ -298,11 +307,13 @@ def overfitting(m: Measurements) -> list[Finding]:
         Finding(
             "overfitting", "warning", Text("It learns the training data by heart", "过拟合"), TRAINING,
             (
-                Quantity("rise", rise, "of the lowest validation loss"), Quantity("best_step", int(run.validation_step[best]), ""),
+                Quantity("rise", rise, "of the lowest validation loss"),
+                Quantity("best_step", int(run.validation_step[best]), ""),
             ),
             OVERFIT,
             Text(
-                f"Since step {int(run.validation_step[best]):,} the validation loss rose by {number(100 * rise)} % while the training "
+                f"Since step {int(run.validation_step[best]):,} the validation loss rose by {number(100 * rise)} % "
+                f"while the training "
                 "loss fell. The weights kept are the best ones, but the training after them was in vain.",
                 f"自第 {int(run.validation_step[best]):,} 步起，验证损失上升 {number(100 * rise)} %，而训练损失下降。"
                 "保存的是最好的权重，但其后的训练是徒劳的。",
@@ -318,8 +329,8 @@ def overfitting(m: Measurements) -> list[Finding]:
 def not_converged(m: Measurements) -> list[Finding]:
     """Training ended while the loss was still falling.
 
-    Measured: how much the last evaluation gained on the one before; with fewer than two evaluations, the last quarter of the training losses
-    on the quarter before. Limit: 1 %. Source: Prechelt 1998.
+    Measured: how much the last evaluation gained on the one before; with fewer than two evaluations, the last quarter
+    of the training losses on the quarter before. Limit: 1 %. Source: Prechelt 1998.
     """
     run = m.run
     if run is None:
@@ -340,7 +351,8 @@ def not_converged(m: Measurements) -> list[Finding]:
             "not-converged", "warning", Text("The training has not converged", "训练尚未收敛"), TRAINING,
             (Quantity("gain", gain, "of the loss since the evaluation before"),), STILL_FALLING,
             Text(
-                f"The loss fell by another {number(100 * gain)} % up to the end, from {number(before)} to {number(last)} nats.",
+                f"The loss fell by another {number(100 * gain)} % up to the end, from {number(before)} to "
+                f"{number(last)} nats.",
                 f"直到最后损失仍下降了 {number(100 * gain)} %，从 {number(before)} 降到 {number(last)} nat。",
             ),
             Text("The training ended before the loss had stopped falling.", "训练在损失停止下降之前就结束了。"),

@@ -142,22 +142,19 @@ def _measured(where: Path, name: str, changed: dict[str, Any], held_out: Sequenc
 def table(results: Sequence[Tried], language: Language) -> str:
     """One line a training, the lowest loss marked."""
     zh = language == "zh"
-    heads = (
+    heads: tuple[str, ...] = (
         ("改动", "损失 nat", "半衰期 步", "秒", "步数")
         if zh
         else ("change", "loss nats", "half-life steps", "seconds", "steps")
     )
-    rows = [
-        ("保持原样" if zh and not each.settings else each.name, f"{each.loss:.4f}", number(each.half_life_steps), f"{each.seconds:.1f}", f"{each.steps:,}")
-        for each in results
-    ]  # fmt: skip
-    best = min(results, key=_loss)
-    marked = [
-        (*row[:1], row[1] + ("*" if each is best else " "), *row[2:]) for row, each in zip(rows, results, strict=True)
-    ]
-    widths = [max(_width(row[at]) for row in [heads, *marked]) for at in range(len(heads))]
+    best, rows = min(results, key=_loss), [heads]
+    for each in results:
+        name = "保持原样" if zh and not each.settings else each.name
+        loss = f"{each.loss:.4f}{'*' if each is best else ' '}"
+        rows.append((name, loss, number(each.half_life_steps), f"{each.seconds:.1f}", f"{each.steps:,}"))
+    widths = [max(_width(row[at]) for row in rows) for at in range(len(heads))]
     lines = []
-    for row in [heads, *marked]:
+    for row in rows:
         cells = [row[0] + " " * (widths[0] - _width(row[0]))]
         cells += [" " * (width - _width(cell)) + cell for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
@@ -176,9 +173,11 @@ def reading(results: Sequence[Tried]) -> Text:
     best = min(others, key=_loss)
     if not np.isfinite(_loss(best)) or not _loss(best) < (1 - SAME) * _loss(before):
         return Text(
-            f"None of these helps within this budget: as it was, the loss is {number(before.loss)} nats, and a difference of "
+            f"None of these helps within this budget: as it was, the loss is {number(before.loss)} nats, and a "
+            f"difference of "
             "1 % is that between two seeds.",
-            f"在此预算内没有一项改动有帮助：原设置的损失为 {number(before.loss)} nat，而 1 % 的差别与不同随机种子间的差别相当。",
+            f"在此预算内没有一项改动有帮助：原设置的损失为 {number(before.loss)} nat，而 1 % "
+            f"的差别与不同随机种子间的差别相当。",
         )
     times = best.seconds / before.seconds if before.seconds else float("nan")
     if not np.isfinite(before.loss):

@@ -35,7 +35,8 @@ NEARLY_ALL = Threshold(
     0.9,
     "of units and steps",
     Text(
-        "the slope of a tanh beyond ±0.95, or of a sigmoid beyond 0.1 and 0.9, is below a tenth and four tenths of its largest",
+        "the slope of a tanh beyond ±0.95, or of a sigmoid beyond 0.1 and 0.9, is below a tenth and four "
+        "tenths of its largest",
         "tanh 超出 ±0.95、sigmoid 超出 0.1 与 0.9 时，斜率分别低于最大值的一成与四成",
     ),
 )
@@ -59,8 +60,8 @@ def forget_gates(m: Measurements) -> list[Finding]:
     """The gate that keeps the state is always open or always closed.
 
     Measured: of each unit the share of steps at which the gate is below 0.1 or above 0.9. Limit: half of the units at
-    one end for 95 % of the steps. Source: Gers et al. 2000; Jozefowicz et al. 2015, section 5; the ends are those of Karpathy et al.
-    2016, section 4.2.
+    one end for 95 % of the steps. Source: Gers et al. 2000; Jozefowicz et al. 2015, section 5; the ends are those of
+    Karpathy et al. 2016, section 4.2.
     """
     for layer in m.layers:
         gate, keeping = KEEPS.get(layer.cell, ("", HIGH))
@@ -118,8 +119,8 @@ def _stuck(
 def saturated_units(m: Measurements) -> list[Finding]:
     """The other activations stand at their ends, where they have no slope.
 
-    Measured: the share of units and steps at either end, for the gate where it is largest. Limit: nine tenths. Source: Glorot
-    & Bengio 2010, section 3.
+    Measured: the share of units and steps at either end, for the gate where it is largest. Limit: nine tenths.
+    Source: Glorot & Bengio 2010, section 3.
     """
     worst: tuple[float, str, LayerMeasurements] | None = None
     for layer in m.layers:
@@ -137,7 +138,8 @@ def saturated_units(m: Measurements) -> list[Finding]:
             "saturated-units", "warning", Text("The units are saturated", "单元饱和"), _where(layer),
             (Quantity("saturated", share, "of units and steps"),), NEARLY_ALL,
             Text(
-                f"The activation of gate {gate} stands at one of its ends in {number(100 * share)} % of units and steps.",
+                f"The activation of gate {gate} stands at one of its ends in {number(100 * share)} % of units and "
+                f"steps.",
                 f"门 {gate} 的激活在 {number(100 * share)} % 的单元与步上处于两端。",
             ),
             Text(

@@ -1,4 +1,4 @@
-"""What the tokens further back would still tell: how far the dependences reach that a language model has not learned."""
+"""What the tokens further back would still tell: how far dependences reach that a language model has not learned."""
 
 from __future__ import annotations
 
@@ -96,4 +96,5 @@ def measure_unlearned(model: Any, ids: np.ndarray, truncation_steps: int | None)
         targets = window.targets.numpy()
         before.append(of_id[window.inputs.numpy()])
         after.append(np.where(targets >= 0, of_id[np.maximum(targets, 0)], -1))
-    return unlearned_by_lag(*map(np.concatenate, (before, after, expected)), np.arange(1, furthest + 1))
+    joined = [np.concatenate(each) for each in (before, after, expected)]
+    return unlearned_by_lag(joined[0], joined[1], joined[2], np.arange(1, furthest + 1))

@@ -26,7 +26,8 @@ RULES: tuple[Callable[[Measurements], list[Finding]], ...] = (
     training_rules.overfitting,
     unit_rules.idle_units,
 )
-"""In the order in which to mend: what breaks the training comes before what it cannot learn, and that before what it does slowly."""
+"""In the order in which to mend: what breaks the training comes before what it cannot learn, and "
+"that before what it does slowly."""
 
 
 def verdict(measurements: Measurements) -> list[Finding]:
@@ -48,6 +49,7 @@ def complaints(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity != "good"]
 
 
+_RECORD_GOOD = Text("The training's record shows nothing wrong", "训练记录没有显示问题")
 _NONE = Threshold(0.0, "", Text("", ""))
 
 
@@ -62,9 +64,8 @@ def _good(m: Measurements) -> Finding:
             ),
             Text("", ""), (), NO_ADVICE, "docs/understanding.md",
         )  # fmt: skip
-    evidence, en, zh = [], [], []
-    for layer in m.layers:
-        evidence.append(Quantity(f"half_life of {layer.name}", layer.half_life_steps, "steps"))
+    evidence = [Quantity(f"half_life of {layer.name}", layer.half_life_steps, "steps") for layer in m.layers]
+    en, zh = [], []
     if m.layers:
         half = max(layer.half_life_steps for layer in m.layers)
         en.append(
@@ -82,7 +83,7 @@ def _good(m: Measurements) -> Finding:
     only = not m.layers
     return Finding(
         "healthy", "good",
-        Text("The training's record shows nothing wrong", "训练记录没有显示问题") if only else Text("Nothing is wrong", "没有发现问题"),
+        _RECORD_GOOD if only else Text("Nothing is wrong", "没有发现问题"),
         NOWHERE, tuple(evidence), _NONE,
         Text(f"{'; '.join(en).capitalize()}.", f"{'；'.join(zh)}。"),
         Text("", ""), (), NO_ADVICE, "docs/understanding.md",
