@@ -127,6 +127,15 @@ def large_step(rng: np.random.Generator) -> tuple[str, dict[str, Any], Any]:
     return _short(rng, 24_000), _usual(rng) | changed, None
 
 
+def small_step(rng: np.random.Generator) -> tuple[str, dict[str, Any], Any]:
+    """A learning rate some thousand times too small."""
+    return (
+        _short(rng, 24_000),
+        _usual(rng) | {"cell": _gated(rng), "learning_rate": float(10 ** rng.uniform(-7, -5.5))},
+        None,
+    )
+
+
 def clipping(rng: np.random.Generator) -> tuple[str, dict[str, Any], Any]:
     """A limit far below the usual gradient."""
     return _short(rng, 24_000), _usual(rng) | {"cell": _gated(rng), "clip_norm": float(10 ** rng.uniform(-4, -2))}, None
@@ -137,7 +146,7 @@ def forget_gates(rng: np.random.Generator) -> tuple[str, dict[str, Any], Any]:
     bias = float(rng.uniform(6, 12) * _draw(rng, -1, 1))
     return (
         _short(rng, 24_000),
-        _usual(rng) | {"cell": _draw(rng, "lstm", "peephole-lstm"), "forget_bias": bias, "epochs": 4},
+        _usual(rng) | {"cell": _draw(rng, "lstm", "peephole-lstm"), "forget_bias": bias},
         None,
     )
 
@@ -153,7 +162,7 @@ def dead_relus(rng: np.random.Generator) -> tuple[str, dict[str, Any], Any]:
 
     return (
         _short(rng, 24_000),
-        _usual(rng) | {"cell": str(_draw(rng, "relu-rnn", "irnn")), "epochs": 4, "learning_rate": 0.002},
+        _usual(rng) | {"cell": "relu-rnn", "learning_rate": 0.004},
         dead,
     )
 
@@ -169,6 +178,7 @@ KINDS: dict[str, tuple[Callable[[np.random.Generator], tuple[str, dict[str, Any]
     "vanishing": (vanishing, frozenset({"vanishing-gradient"})),
     "exploding": (exploding, frozenset({"exploding-gradient"})),
     "step too large": (large_step, frozenset({"step-too-large"})),
+    "step too small": (small_step, frozenset({"step-too-small"})),
     "clipping always": (clipping, frozenset({"clipping-always"})),
     "forget gates stuck": (forget_gates, frozenset({"forget-gates-open", "forget-gates-closed"})),
     "dead ReLUs": (dead_relus, frozenset({"dead-units"})),

@@ -33,10 +33,8 @@ def test_a_healthy_model_gets_no_complaint() -> None:
     assert "halves every 8 steps" in finding.seen.en and "每 8 步减半" in finding.seen.zh
 
 
-def losing(fraction: float) -> np.ndarray:
-    ends = np.zeros((2, 10))
-    ends[1, : round(10 * fraction)] = 0.96
-    return ends
+def means(value: float, count: int = 5, gate: str = "f") -> dict[str, np.ndarray]:
+    return {gate: np.where(np.arange(10) < count, value, 0.5)}
 
 
 def gates(**ends: np.ndarray) -> dict[str, np.ndarray]:
@@ -100,13 +98,23 @@ SIDES: list[tuple[str, Measurements, Measurements]] = [
     ),
     (
         "forget-gates-open",
-        measured(layers=[layer(saturation=gates(f=losing(0.5)))]),
-        measured(layers=[layer(saturation=gates(f=losing(0.4)))]),
+        measured(layers=[layer(gate_mean=means(0.991))]),
+        measured(layers=[layer(gate_mean=means(0.989))]),
+    ),
+    (
+        "forget-gates-open",
+        measured(layers=[layer(gate_mean=means(0.991))]),
+        measured(layers=[layer(gate_mean=means(0.991, 4))]),
     ),
     (
         "forget-gates-closed",
-        measured(layers=[layer(saturation=gates(f=losing(0.5)[::-1]))]),
-        measured(layers=[layer(saturation=gates(f=losing(0.4)[::-1]))]),
+        measured(layers=[layer(gate_mean=means(0.009))]),
+        measured(layers=[layer(gate_mean=means(0.011))]),
+    ),
+    (
+        "forget-gates-closed",
+        measured(layers=[layer(gate_mean=means(0.009))]),
+        measured(layers=[layer(gate_mean=means(0.009, 4))]),
     ),
     (
         "saturated-units",
@@ -120,8 +128,8 @@ SIDES: list[tuple[str, Measurements, Measurements]] = [
         measured(run=run(update_ratio=np.full(20, 0.11))),
         measured(run=run(update_ratio=np.full(20, 0.09))),
     ),
-    ("step-too-large", measured(run=run(skipped_steps=4)), measured(run=run(skipped_steps=3))),
-    ("step-too-large", measured(run=run(returns=1)), measured(run=run(returns=0))),
+    ("not-finite", measured(run=run(skipped_steps=4)), measured(run=run(skipped_steps=3))),
+    ("not-finite", measured(run=run(returns=1)), measured(run=run(returns=0))),
     (
         "step-too-large",
         measured(run=run(loss=np.append(run().loss, [1.12] * 3), step=20 * np.arange(1, 24))),
@@ -211,13 +219,13 @@ def test_what_breaks_the_training_is_named_first() -> None:
         run=run(returns=2, clip_rate=np.ones(20)),
         layers=[vanilla(0.5, dead=some(2), saturation={"h": np.full((2, 10), 0.5)})],
     )
-    assert names(broken) == ["step-too-large", "vanishing-gradient", "dead-units", "clipping-always", "saturated-units"]
+    assert names(broken) == ["not-finite", "vanishing-gradient", "dead-units", "clipping-always", "saturated-units"]
 
 
 def test_without_a_network_the_record_is_judged() -> None:
     assert names(measured(layers=[], forgetting=None, unlearned=None)) == ["healthy"]
     assert "record" in only(measured(layers=[], forgetting=None, unlearned=None)).title.en
-    assert names(measured(layers=[], forgetting=None, unlearned=None, run=run(returns=1))) == ["step-too-large"]
+    assert names(measured(layers=[], forgetting=None, unlearned=None, run=run(returns=1))) == ["not-finite"]
     assert names(Measurements("tagger", 0, None, [])) == ["nothing-measured"]
 
 
@@ -235,9 +243,8 @@ def test_what_is_not_finite_explodes_and_does_not_vanish() -> None:
 
 
 def test_a_forget_gate_is_read_the_way_its_cell_uses_it() -> None:
-    stuck = losing(0.8)
     for cell, gate, end in (("gru", "z", "open"), ("mgu", "f", "closed"), ("min-gru", "z", "closed")):
-        found = names(measured(layers=[layer(cell=cell, saturation={gate: stuck}, activations={gate: "sigmoid"})]))
+        found = names(measured(layers=[layer(cell=cell, gate_mean=means(0.995, 8, gate))]))
         assert found == [f"forget-gates-{end}"], cell
 
 
@@ -250,3 +257,13 @@ def test_a_change_that_is_made_already_is_not_named() -> None:
     assert "--cell lstm" not in [each.option for each in lstm.changes]
     rnn = verdict(measured(layers=[vanilla(0.5)], settings=SETTINGS | {"cell": "rnn"}))[0]
     assert rnn.changes[0].option == "--cell lstm"
+
+
+def test_lags_that_echo_a_nearer_one_say_nothing_of_the_truncation() -> None:
+    both = unlearned(40, 0.5)
+    both.gain[79] = 0.4  # what returns after 40 steps returns after 80
+    assert names(measured(unlearned=both)) == ["healthy"]
+    both.gain[79] = 0.6
+    assert names(measured(unlearned=both)) == ["truncation-too-short"]
+    everywhere = unlearned()
+    assert names(measured(unlearned=replace(everywhere, gain=everywhere.gain + 0.03))) == ["healthy"]

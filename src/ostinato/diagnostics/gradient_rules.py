@@ -72,12 +72,20 @@ def reach_steps(layer: LayerMeasurements) -> float:
     return 10 * layer.half_life_steps if np.isfinite(layer.half_life_steps) else np.inf
 
 
-def unlearned_lags(m: Measurements) -> np.ndarray:
-    """Lags at which a single token would still tell something worth learning, beyond chance."""
-    if m.unlearned is None:
+def unlearned_lags(m: Measurements, after: float, until: float) -> np.ndarray:
+    """Lags within bounds at which a single token would still tell something worth learning.
+
+    What stands out counts: beyond chance, and beyond what the far half of the lags tell on average, since text that
+    repeats itself tells a little at every lag. A lag that tells less than a nearer one out of bounds is left out: what
+    returns after k steps returns after 2k too, and is gone once k is learned.
+    """
+    if m.unlearned is None or not len(m.unlearned.lags):
         return np.zeros(0, int)
     u = m.unlearned
-    return u.lags[(u.gain >= WORTH.value) & (u.gain >= CERTAIN * u.deviation)]
+    gain = u.gain - np.median(u.gain[len(u.gain) // 2 :])
+    within = (u.lags > after) & (u.lags <= until)
+    nearer = float(gain[u.lags <= after].max(initial=0.0))
+    return u.lags[within & (gain >= WORTH.value) & (gain >= CERTAIN * u.deviation) & (gain > nearer)]
 
 
 def is_vanilla(layer: LayerMeasurements) -> bool:
@@ -104,7 +112,7 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
         return []
     reach, layer = worst
     far, half = horizon(m, layer), layer.half_life_steps
-    beyond = [int(lag) for lag in unlearned_lags(m) if reach < lag <= far]
+    beyond = [int(lag) for lag in unlearned_lags(m, reach, far)]
     looked = m.unlearned is not None and m.unlearned.lags.max(initial=0) > reach
     fast = is_vanilla(layer) and half < FASTEST_HALVING.value and reach < far
     short = is_vanilla(layer) and reach < REACHED_SHARE.value * far and not looked
@@ -247,7 +255,7 @@ def truncation_too_short(m: Measurements) -> list[Finding]:
     cut = m.truncation_steps
     if not cut:
         return []
-    beyond = [int(lag) for lag in unlearned_lags(m) if lag > cut]
+    beyond = [int(lag) for lag in unlearned_lags(m, cut, np.inf)]
     falls, edge = _fall_at_edge(m, cut), _gradient_at_edge(m, cut)
     at_edge = falls >= WORTH.value and edge >= EDGE_SHARE
     if not (beyond or at_edge):

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ostinato.cells import CELLS
 from ostinato.data import TextReader
-from ostinato.diagnostics.measurements import Forgetting, LayerMeasurements, Measurements
+from ostinato.diagnostics.measurements import Forgetting, LayerMeasurements, Measurements, Unlearned
 from ostinato.diagnostics.run import measure_run
+from ostinato.diagnostics.unlearned import measure_unlearned
 from ostinato.errors import DataError, SettingsError
 from ostinato.measures.forgetting import doubling, forgetting_curve
 from ostinato.measures.gradients import LayerGradient, gradient_by_lag, half_life
@@ -44,6 +45,7 @@ class _Sample(NamedTuple):
     steps: int
     sampled: dict[str, Any]
     forgetting: Callable[[int], float] | None = None
+    unlearned: Callable[[], Unlearned | None] | None = None
     longest_context: int = 0
 
 
@@ -100,6 +102,7 @@ def measure(model: Any, data: Sources, lags: int = 256, rows: int = 16, seed: in
         truncation_steps=truncation,
         layers=layers,
         forgetting=curve,
+        unlearned=sample.unlearned() if sample.unlearned is not None else None,
         run=measure_run(model.history, model.settings.plain()),
         settings=model.settings.plain(),
         sampled=sample.sampled | {"lags": lags, "seed": seed},
@@ -192,7 +195,11 @@ def _of_text(model: LanguageModel, data: Sources, lags: int, rows: int, draw: np
         return float(network.head.full_loss(hidden[-1], wanted)) / len(wanted)
 
     sampled = {"rows": rows, "steps_of_a_row": steps, "tokens_read": len(ids), "text_cut": cut}
-    return _Sample(loss, rows * steps, sampled | {"forgetting_targets": len(targets)}, forgotten, longest)
+
+    def unlearned() -> Unlearned | None:
+        return measure_unlearned(model, ids, model.settings.bptt_steps)
+
+    return _Sample(loss, rows * steps, sampled | {"forgetting_targets": len(targets)}, forgotten, unlearned, longest)
 
 
 def _text_ids(model: LanguageModel, data: Sources) -> tuple[np.ndarray, bool]:

@@ -82,45 +82,32 @@ JUMP = Threshold(
 
 
 def step_too_large(m: Measurements) -> list[Finding]:
-    """The steps are too large: the training is thrown back, or never settles.
+    """The steps are too large: the training never settles, or is thrown back.
 
-    Measured: steps whose loss or gradient was not finite, returns to a checkpoint, the median ‖Δw‖/‖w‖ of a step
-    after the warm-up, and how far the last losses lie above the lowest. Limits: 1 % of the steps; none; a tenth; a
-    tenth of the lowest. Source: Bengio 2012, section 3.1.1; the usual thousandth: Karpathy, CS231n notes, "Neural
-    Networks 3".
+    Measured: the median ‖Δw‖/‖w‖ of a step while the rate is high, and how far the last losses lie above the lowest.
+    Limits: a tenth; a tenth of the lowest. Source: Bengio 2012, section 3.1.1; the usual thousandth: Karpathy, CS231n
+    notes, "Neural Networks 3".
     """
     run = m.run
     if run is None:
         return []
-    ratio, rise = _median(_after_warmup(run, run.update_ratio)), _rise(run)
-    skipped = run.skipped_steps / max(1, int(run.step[-1]) if len(run.step) else run.skipped_steps)
-    by_step = np.isfinite(ratio) and ratio >= LARGE_UPDATE.value
-    broken = run.returns > 0 or skipped >= NOT_FINITE.value
-    thrown = rise >= RISE.value
-    if not (by_step or broken or thrown):
+    ratio, rise = _median(_at_high_rate(run, run.update_ratio)), _rise(run)
+    by_step, thrown = ratio >= LARGE_UPDATE.value, rise >= RISE.value
+    if not (by_step or thrown):
         return []
-    evidence = (
-        Quantity("update_ratio", ratio, "of the weights' norm at a step"),
-        Quantity("rise", rise, "of the lowest loss"),
-        Quantity("skipped", run.skipped_steps, "steps"),
-        Quantity("returns", run.returns, "times"),
-    )
     en, zh = [], []
     if np.isfinite(ratio):
-        en.append(f"a step changes the weights by {number(100 * ratio)} % of their norm")
-        zh.append(f"每步使权重改变其范数的 {number(100 * ratio)} %")
+        en.append(f"A step changes the weights by {number(100 * ratio)} % of their norm (median)")
+        zh.append(f"每步使权重改变其范数的 {number(100 * ratio)} %（中位数）")
     if thrown:
-        en.append(f"the loss ended {number(100 * rise)} % above its lowest")
+        en.append(f"The loss ended {number(100 * rise)} % above its lowest")
         zh.append(f"损失最后比最低值高 {number(100 * rise)} %")
-    if broken:
-        en.append(f"{run.skipped_steps} steps were not finite, and training went back {run.returns} times")
-        zh.append(f"有 {run.skipped_steps} 步不是有限数，训练退回 {run.returns} 次")
-    factor = 0.1 if by_step or broken else 0.3
+    factor = 0.1 if by_step else 0.3
     return [
         Finding(
-            "step-too-large", "problem", Text("The steps are too large", "步长过大"), TRAINING, evidence,
-            LARGE_UPDATE if by_step else NOT_FINITE if broken else RISE,
-            Text(f"{'; '.join(en).capitalize()}.", f"{'；'.join(zh)}。"),
+            "step-too-large", "problem", Text("The steps are too large", "步长过大"), TRAINING,
+            (Quantity("update_ratio", ratio, LARGE_UPDATE.unit), Quantity("rise", rise, RISE.unit)),
+            LARGE_UPDATE if by_step else RISE, Text(f"{'. '.join(en)}.", f"{'；'.join(zh)}。"),
             Text(
                 "The learning rate is too large for these weights: a step goes beyond where the gradient holds.",
                 "学习率对这些权重来说过大：一步越过了梯度成立的范围。",
@@ -130,6 +117,43 @@ def step_too_large(m: Measurements) -> list[Finding]:
                 changes.learning_rate(m.settings, factor / 3), changes.LAYER_NORM,
             ),
             NO_ADVICE, "Bengio 2012, section 3.1.1; Karpathy, CS231n notes, Neural Networks 3",
+        )
+    ]  # fmt: skip
+
+
+def not_finite(m: Measurements) -> list[Finding]:
+    """Losses or gradients were not finite.
+
+    Measured: steps that were skipped for it, and returns to a checkpoint. Limits: 1 % of the steps; no return. Source:
+    Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1.
+    """
+    run = m.run
+    if run is None:
+        return []
+    steps = max(1, run.skipped_steps, int(run.step.max(initial=0)))
+    share = run.skipped_steps / steps
+    if run.returns == 0 and share < NOT_FINITE.value:
+        return []
+    return [
+        Finding(
+            "not-finite", "problem", Text("The loss was not finite", "损失不是有限数"), TRAINING,
+            (Quantity("skipped", run.skipped_steps, "steps"), Quantity("returns", run.returns, "times")), NOT_FINITE,
+            Text(
+                f"{run.skipped_steps:,} of {steps:,} steps were skipped, and the training went back to a checkpoint "
+                f"{run.returns:,} times.",
+                f"{steps:,} 步中跳过了 {run.skipped_steps:,} 步，训练退回检查点 {run.returns:,} 次。",
+            ),
+            Text(
+                "Something grew beyond what a float32 holds: the state or the gradient explodes, or a step was too "
+                "large.",
+                "某个量超出了 float32 的范围：状态或梯度爆炸，或某一步过大。",
+            ),
+            Chooser(m.settings).pick(
+                _clip(m, run) or changes.clip_norm(1.0), changes.learning_rate(m.settings, 0.1), changes.ORTHOGONAL,
+                changes.LSTM, changes.LAYER_NORM,
+            ),
+            Text("And look whether the data hold what is no number.", "并检查数据中是否有非数值。"),
+            "Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1",
         )
     ]  # fmt: skip
 
@@ -361,7 +385,7 @@ def not_converged(m: Measurements) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _after_warmup(run: RunMeasurements, values: np.ndarray) -> np.ndarray:
+def _at_high_rate(run: RunMeasurements, values: np.ndarray) -> np.ndarray:
     """Values from where the rate is at its highest until it has halved: where the steps are what was asked for."""
     if not len(values) or not np.isfinite(run.learning_rate).any():
         return values

@@ -22,7 +22,7 @@ KEEPS: dict[str, tuple[str, int]] = {
 }
 """Cell → the gate that keeps the state, and the end at which it does; at the other end it forgets."""
 
-ALWAYS = 0.95  # of the steps at one end: the gate does not choose any more
+STUCK = 0.01  # of a gate's mean from its end: the sigmoid's slope there is below a twenty-fifth of its largest
 HALF_OF_UNITS = Threshold(
     0.5,
     "of the units",
@@ -59,19 +59,18 @@ IDLE_UNITS = Threshold(
 def forget_gates(m: Measurements) -> list[Finding]:
     """The gate that keeps the state is always open or always closed.
 
-    Measured: of each unit the share of steps at which the gate is below 0.1 or above 0.9. Limit: half of the units at
-    one end for 95 % of the steps. Source: Gers et al. 2000; Jozefowicz et al. 2015, section 5; the ends are those of
-    Karpathy et al. 2016, section 4.2.
+    Measured: of each unit the mean of the gate over all steps. Limit: half of the units within 0.01 of one end, where
+    the slope is too small to leave it; gates that a healthy network has learned to hold open or closed stay further
+    away. Source: Gers et al. 2000; Jozefowicz et al. 2015, section 5.
     """
     for layer in m.layers:
         gate, keeping = KEEPS.get(layer.cell, ("", HIGH))
-        if gate not in layer.saturation:
+        if gate not in layer.gate_mean:
             continue
-        ends = layer.saturation[gate]
-        for end in (LOW, HIGH):
-            share = float((ends[end] >= ALWAYS).mean())
-            if share >= HALF_OF_UNITS.value:
-                return [_stuck(m, layer, gate, share, "open" if end == keeping else "closed")]
+        mean = layer.gate_mean[gate]
+        for end, stuck in ((LOW, mean <= STUCK), (HIGH, mean >= 1 - STUCK)):
+            if float(stuck.mean()) >= HALF_OF_UNITS.value:
+                return [_stuck(m, layer, gate, float(stuck.mean()), "open" if end == keeping else "closed")]
     return []
 
 
@@ -79,23 +78,23 @@ def _stuck(
     m: Measurements, layer: LayerMeasurements, gate: str, share: float, how: Literal["open", "closed"]
 ) -> Finding:
     settings = m.settings
-    mean = float(np.mean(layer.gate_mean[gate])) if gate in layer.gate_mean else np.nan
-    evidence = (Quantity("stuck_units", share, "of the units"), Quantity("gate_mean", mean, ""))
+    mean = float(np.mean(layer.gate_mean[gate]))
+    evidence = (Quantity("stuck_units", share, "of the units"), Quantity("gate_mean", mean, "of 0 to 1"))
     percent = number(100 * share)
     if how == "open":
         title = Text("The forget gates are always open", "遗忘门始终打开")
         seen = Text(
-            f"Gate {gate} keeps everything at 95 % of the steps or more in {percent} % of the units (its mean: "
+            f"In {percent} % of the units gate {gate} keeps all but a hundredth of the state (mean of all: "
             f"{number(mean)}).",
-            f"{percent} % 的单元中，门 {gate} 在至少 95 % 的步上保留全部内容（均值 {number(mean)}）。",
+            f"{percent} % 的单元中，门 {gate} 平均保留状态的 99 % 以上（全体均值 {number(mean)}）。",
         )
         effect = Text("the state only adds up, and old input is never let go", "状态只增不减，旧输入从不被放下")
     else:
         title = Text("The forget gates are always closed", "遗忘门始终关闭")
         seen = Text(
-            f"Gate {gate} lets everything go at 95 % of the steps or more in {percent} % of the units (its mean: "
+            f"In {percent} % of the units gate {gate} keeps less than a hundredth of the state (mean of all: "
             f"{number(mean)}).",
-            f"{percent} % 的单元中，门 {gate} 在至少 95 % 的步上丢弃全部内容（均值 {number(mean)}）。",
+            f"{percent} % 的单元中，门 {gate} 平均保留状态的 1 % 以下（全体均值 {number(mean)}）。",
         )
         effect = Text("the state does not last from step to step", "状态不能从一步延续到下一步")
     bias = settings.get("forget_bias")

@@ -13,6 +13,7 @@ from ostinato.diagnostics.measurements import Measurements
 RULES: tuple[Callable[[Measurements], list[Finding]], ...] = (
     training_rules.step_too_large,
     gradient_rules.exploding_gradient,
+    training_rules.not_finite,
     unit_rules.dead_units,
     training_rules.step_too_small,
     unit_rules.forget_gates,
