@@ -33,7 +33,7 @@ def test_a_healthy_model_gets_no_complaint() -> None:
     assert "halves every 8 steps" in finding.seen.en and "每 8 步减半" in finding.seen.zh
 
 
-def means(value: float, count: int = 5, gate: str = "f") -> dict[str, np.ndarray]:
+def means(value: float, count: int = 8, gate: str = "f") -> dict[str, np.ndarray]:
     return {gate: np.where(np.arange(10) < count, value, 0.5)}
 
 
@@ -98,23 +98,23 @@ SIDES: list[tuple[str, Measurements, Measurements]] = [
     ),
     (
         "forget-gates-open",
-        measured(layers=[layer(gate_mean=means(0.991))]),
-        measured(layers=[layer(gate_mean=means(0.989))]),
+        measured(layers=[layer(gate_mean=means(0.981))]),
+        measured(layers=[layer(gate_mean=means(0.979))]),
     ),
     (
         "forget-gates-open",
-        measured(layers=[layer(gate_mean=means(0.991))]),
-        measured(layers=[layer(gate_mean=means(0.991, 4))]),
+        measured(layers=[layer(gate_mean=means(0.981))]),
+        measured(layers=[layer(gate_mean=means(0.981, 7))]),
     ),
     (
         "forget-gates-closed",
-        measured(layers=[layer(gate_mean=means(0.009))]),
-        measured(layers=[layer(gate_mean=means(0.011))]),
+        measured(layers=[layer(gate_mean=means(0.019))]),
+        measured(layers=[layer(gate_mean=means(0.021))]),
     ),
     (
         "forget-gates-closed",
-        measured(layers=[layer(gate_mean=means(0.009))]),
-        measured(layers=[layer(gate_mean=means(0.009, 4))]),
+        measured(layers=[layer(gate_mean=means(0.019))]),
+        measured(layers=[layer(gate_mean=means(0.019, 7))]),
     ),
     (
         "saturated-units",

@@ -32,7 +32,7 @@ class Threshold:
     """A limit, and why it stands there."""
 
     value: float
-    unit: str
+    unit: Text
     why: Text
 
 
@@ -102,7 +102,7 @@ class Finding:
             "evidence": [{"name": e.name, "value": _number(e.value), "unit": e.unit} for e in self.evidence],
             "threshold": {
                 "value": self.threshold.value,
-                "unit": self.threshold.unit,
+                "unit": self.threshold.unit._asdict(),
                 "why": self.threshold.why._asdict(),
             },
             "seen": self.seen._asdict(),
@@ -127,7 +127,7 @@ class Finding:
         lines = [f"{head}（{where}）" if zh and where else f"{head} ({where})" if where else head]
         lines.append(f"  {self.seen.said(language)}")
         if self.severity != "good":
-            bound = f"{number(self.threshold.value)} {self.threshold.unit}".strip()
+            bound = f"{number(self.threshold.value)} {self.threshold.unit.said(language)}".strip()
             lines.append(f"  {limit}{colon}{bound}{between}{self.threshold.why.said(language)}")
             lines.append(f"  {cause}{colon}{self.cause.said(language)}")
             comma = "，" if zh else ", "

@@ -12,7 +12,7 @@ TRAINING = Text("training", "训练")
 
 LARGE_UPDATE = Threshold(
     0.1,
-    "of the weights' norm at a step",
+    Text("of the weights' norm at a step", "（每步，相对于权重范数）"),
     Text(
         "ten such steps replace the weights; about a thousandth is usual, and some hundredths at the start "
         "of a small network",
@@ -21,7 +21,7 @@ LARGE_UPDATE = Threshold(
 )
 RISE = Threshold(
     0.1,
-    "of the lowest loss",
+    Text("of the lowest loss", "（相对于最低损失）"),
     Text(
         "batches differ by less when averaged over an interval; a loss that ends so far above its lowest "
         "was thrown back",
@@ -30,7 +30,7 @@ RISE = Threshold(
 )
 NOT_FINITE = Threshold(
     0.01,
-    "of the steps",
+    Text("of the steps", "的步"),
     Text(
         "a rare step that is not finite is skipped without harm; one in a hundred says that the weights are "
         "at the brink",
@@ -39,7 +39,7 @@ NOT_FINITE = Threshold(
 )
 SMALL_UPDATE = Threshold(
     1e-4,
-    "of the weights' norm at a step",
+    Text("of the weights' norm at a step", "（每步，相对于权重范数）"),
     Text(
         "a weight then needs ten thousand steps to change by itself; about a thousandth is usual",
         "权重需要上万步才能改变自身的大小；通常约为千分之一",
@@ -47,7 +47,7 @@ SMALL_UPDATE = Threshold(
 )
 CLIPPED = Threshold(
     0.9,
-    "of the steps",
+    Text("of the steps", "的步"),
     Text(
         "clipping is for the rare cliff; where it acts always, every step has one length whatever the gradient says",
         "截断是为罕见的陡崖准备的；若总在起作用，每一步长度都相同，与梯度无关",
@@ -55,7 +55,7 @@ CLIPPED = Threshold(
 )
 SPIKE = Threshold(
     30.0,
-    "times the median",
+    Text("times the median", "倍中位数"),
     Text(
         "clipping limits of half to ten times the mean norm are recommended; a step beyond them undoes hundreds",
         "建议的截断界限为平均范数的 0.5 至 10 倍；更大的一步会毁掉上百步",
@@ -63,17 +63,17 @@ SPIKE = Threshold(
 )
 OVERFIT = Threshold(
     0.05,
-    "of the lowest validation loss",
+    Text("of the lowest validation loss", "（相对于最低验证损失）"),
     Text("more than evaluations of one model differ by", "大于同一模型各次评估间的差别"),
 )
 STILL_FALLING = Threshold(
     0.01,
-    "of the loss since the evaluation before",
+    Text("of the loss since the evaluation before", "（相对于前一次评估的损失）"),
     Text("a further round as long would gain about half of it again", "再训练同样长的时间大约还能获得其一半"),
 )
 JUMP = Threshold(
     0.2,
-    "of the loss",
+    Text("of the loss", "（相对于损失）"),
     Text(
         "a fifth more loss from one interval to the next is beyond batches' chance",
         "相邻区间损失增加五分之一，超出批次的偶然波动",
@@ -84,21 +84,21 @@ JUMP = Threshold(
 def step_too_large(m: Measurements) -> list[Finding]:
     """The steps are too large: the training never settles, or is thrown back.
 
-    Measured: the median ‖Δw‖/‖w‖ of a step while the rate is high, and how far the last losses lie above the lowest.
+    Measured: the largest ‖Δw‖/‖w‖ of the steps that are logged, and how far the last losses lie above the lowest.
     Limits: a tenth; a tenth of the lowest. Source: Bengio 2012, section 3.1.1; the usual thousandth: Karpathy, CS231n
     notes, "Neural Networks 3".
     """
     run = m.run
     if run is None:
         return []
-    ratio, rise = _median(_at_high_rate(run, run.update_ratio)), _rise(run)
+    ratio, rise = _largest(run.update_ratio), _rise(run)
     by_step, thrown = ratio >= LARGE_UPDATE.value, rise >= RISE.value
     if not (by_step or thrown):
         return []
     en, zh = [], []
     if np.isfinite(ratio):
-        en.append(f"A step changes the weights by {number(100 * ratio)} % of their norm (median)")
-        zh.append(f"每步使权重改变其范数的 {number(100 * ratio)} %（中位数）")
+        en.append(f"A step changed the weights by {number(100 * ratio)} % of their norm")
+        zh.append(f"某一步使权重改变了其范数的 {number(100 * ratio)} %")
     if thrown:
         en.append(f"The loss ended {number(100 * rise)} % above its lowest")
         zh.append(f"损失最后比最低值高 {number(100 * rise)} %")
@@ -106,7 +106,7 @@ def step_too_large(m: Measurements) -> list[Finding]:
     return [
         Finding(
             "step-too-large", "problem", Text("The steps are too large", "步长过大"), TRAINING,
-            (Quantity("update_ratio", ratio, LARGE_UPDATE.unit), Quantity("rise", rise, RISE.unit)),
+            (Quantity("update_ratio", ratio, LARGE_UPDATE.unit.en), Quantity("rise", rise, RISE.unit.en)),
             LARGE_UPDATE if by_step else RISE, Text(f"{'. '.join(en)}.", f"{'；'.join(zh)}。"),
             Text(
                 "The learning rate is too large for these weights: a step goes beyond where the gradient holds.",
@@ -385,16 +385,13 @@ def not_converged(m: Measurements) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _at_high_rate(run: RunMeasurements, values: np.ndarray) -> np.ndarray:
-    """Values from where the rate is at its highest until it has halved: where the steps are what was asked for."""
-    if not len(values) or not np.isfinite(run.learning_rate).any():
-        return values
-    return values[run.learning_rate >= 0.5 * np.nanmax(run.learning_rate)]
-
-
 def _median(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else np.nan
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.max(values[np.isfinite(values)], initial=-np.inf)) if np.isfinite(values).any() else np.nan
 
 
 def _rise(run: RunMeasurements) -> float:

@@ -147,7 +147,8 @@ def table(results: Sequence[Tried], language: Language) -> str:
         if zh
         else ("change", "loss nats", "half-life steps", "seconds", "steps")
     )
-    best, rows = min(results, key=_loss), [heads]
+    best = min(results, key=_loss)
+    rows: list[tuple[str, ...]] = [heads]
     for each in results:
         name = "保持原样" if zh and not each.settings else each.name
         loss = f"{each.loss:.4f}{'*' if each is best else ' '}"

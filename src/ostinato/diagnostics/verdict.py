@@ -51,7 +51,7 @@ def complaints(findings: list[Finding]) -> list[Finding]:
 
 
 _RECORD_GOOD = Text("The training's record shows nothing wrong", "训练记录没有显示问题")
-_NONE = Threshold(0.0, "", Text("", ""))
+_NONE = Threshold(0.0, Text("", ""), Text("", ""))
 
 
 def _good(m: Measurements) -> Finding:
