@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,18 +15,41 @@ import pytest
 
 import ostinato
 from ostinato import LanguageModel
+from ostinato.cli import main
 from ostinato.diagnostics import diagnosis as diagnosis_module
 from ostinato.diagnostics.diagnosis import Diagnosis
 from ostinato.diagnostics.measurements import Measurements
 from ostinato.errors import DataError, MissingExtra, SettingsError, TrainingError
 from tests.conftest import make_text
 from tests.hand_made import measured, run
-from tests.test_cli import ostinato as command
 
 SMALL: dict[str, Any] = {
     "level": "char", "hidden_size": 16, "num_layers": 1, "batch_size": 8, "bptt_steps": 32, "epochs": 4, "dropout": 0.0,
     "learning_rate": 0.01, "warmup_steps": 5, "log_every": 5, "device": "cpu", "seed": 1,
 }  # fmt: skip
+
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`ostinato ...` in this process, which has torch already: its output, and its exit status as expected."""
+
+    def call(*arguments: Any, status: int = 0, **environment: str) -> Any:
+        monkeypatch.setattr(sys, "argv", ["ostinato", *map(str, arguments)])
+        for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        told = capsys.readouterr()
+        assert (left.value.code or 0) == status, told.err
+        return SimpleNamespace(stdout=told.out, stderr=told.err)
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +94,14 @@ def test_figures(sick: Path, text: Path, tmp_path: Path, monkeypatch: pytest.Mon
         found.plot_jacobian()
 
 
-def test_the_record_alone(sick: Path) -> None:
+def test_the_record_alone(command: Command, sick: Path) -> None:
     found = ostinato.diagnose(sick)
     assert found.gradient_by_lag == {} and found.measurements.run is not None
     told = command("diagnose", sick, "--lang", "en").stdout
     assert "name held-out files" in told and "vanish" not in told
 
 
-def test_a_training_that_broke_off_is_judged(text: Path, tmp_path: Path) -> None:
+def test_a_training_that_broke_off_is_judged(command: Command, text: Path, tmp_path: Path) -> None:
     settings = SMALL | {"learning_rate": 1e12, "clip_norm": None, "optimizer": "sgd", "cell": "relu-rnn"}
     with pytest.raises(TrainingError):
         LanguageModel(**settings).fit(text, output=tmp_path / "m", progress=False)
@@ -89,7 +115,7 @@ def test_a_training_that_broke_off_is_judged(text: Path, tmp_path: Path) -> None
     assert "neither weights nor a checkpoint" in command("diagnose", tmp_path / "m", status=1).stderr
 
 
-def test_on_the_command_line(sick: Path, text: Path) -> None:
+def test_on_the_command_line(command: Command, sick: Path, text: Path) -> None:
     english = command("diagnose", sick, text, LC_ALL="en_US.UTF-8").stdout
     assert "The gradient vanishes" in english and "source: Bengio" in english and "--cell lstm" in english
     chinese = command("diagnose", sick, text, LC_ALL="zh_CN.UTF-8").stdout
@@ -102,7 +128,7 @@ def test_on_the_command_line(sick: Path, text: Path) -> None:
     assert [finding.plain() for finding in Diagnosis(again).verdict] == found["verdict"]
 
 
-def test_the_cures_are_tried_and_the_model_is_left_alone(sick: Path, text: Path) -> None:
+def test_the_cures_are_tried_and_the_model_is_left_alone(command: Command, sick: Path, text: Path) -> None:
     before = {path: path.read_bytes() for path in sick.rglob("*") if path.is_file()}
     found = command("diagnose", sick, text, "--try", "--steps", 40, "--json")
     results = json.loads(found.stdout)["tried"]
@@ -115,7 +141,10 @@ def test_the_cures_are_tried_and_the_model_is_left_alone(sick: Path, text: Path)
     assert {path: path.read_bytes() for path in sick.rglob("*") if path.is_file()} == before
 
 
-def test_data_that_are_gone_are_asked_for(sick: Path, text: Path, tmp_path: Path) -> None:
+def test_data_that_are_gone_are_asked_for(
+    command: Command, sick: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ostinato.diagnostics.trying.cures.__defaults__", (1,))
     shutil.copytree(sick, tmp_path / "m")
     shutil.rmtree(tmp_path / "m" / "run")
     told = command("diagnose", tmp_path / "m", text, "--try", "--steps", 2, status=1).stderr
@@ -127,7 +156,7 @@ def test_data_that_are_gone_are_asked_for(sick: Path, text: Path, tmp_path: Path
     assert "as it was" in told.stdout and "half-life steps" in told.stdout and told.stderr == ""
 
 
-def test_what_cannot_be_is_refused(sick: Path, text: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused(command: Command, sick: Path, text: Path, tmp_path: Path) -> None:
     assert "expected en or zh" in command("diagnose", sick, "--lang", "fr", status=2).stderr
     assert "--minutes: is of --try" in command("diagnose", sick, "--minutes", 1, status=2).stderr
     assert "no such folder" in command("diagnose", tmp_path / "none", status=1).stderr

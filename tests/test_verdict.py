@@ -207,19 +207,25 @@ def test_json_says_the_same() -> None:
         plain = json.loads(json.dumps(finding.plain(), allow_nan=False))
         assert set(plain) == {
             "name", "severity", "title", "where", "evidence", "threshold", "seen", "cause", "changes", "advice",
-            "source",
+            "source", "follows",
         }  # fmt: skip
         assert plain["severity"] in SEVERITIES and set(plain["title"]) == {"en", "zh"}
         for each in plain["evidence"]:
             assert set(each) == {"name", "value", "unit"}
 
 
-def test_what_breaks_the_training_is_named_first() -> None:
-    broken = measured(
-        run=run(returns=2, clip_rate=np.ones(20)),
-        layers=[vanilla(0.5, dead=some(2), saturation={"h": np.full((2, 10), 0.5)})],
-    )
+def test_what_breaks_the_training_is_named_first_and_what_follows_beneath_it() -> None:
+    tired = {"h": np.full((2, 10), 0.5)}
+    broken = measured(run=run(returns=2, clip_rate=np.ones(20)), layers=[vanilla(0.5, dead=some(2), saturation=tired)])
     assert names(broken) == ["not-finite", "vanishing-gradient", "dead-units", "clipping-always", "saturated-units"]
+    by_step = replace(broken, run=run(returns=2, clip_rate=np.ones(20), update_ratio=np.full(20, 0.5)))
+    first, second = verdict(by_step)
+    assert (first.name, second.name) == ("step-too-large", "dead-units")
+    assert {each.name for each in first.follows} == {
+        "not-finite", "vanishing-gradient", "clipping-always", "saturated-units",
+    }  # fmt: skip
+    assert "what follows from it: The loss was not finite; The gradient vanishes" in first.said("en")
+    assert "随之而来" in first.said("zh") and len(first.plain()["follows"]) == 4
 
 
 def test_without_a_network_the_record_is_judged() -> None:

@@ -91,6 +91,8 @@ class Finding:
     advice: Text
     """What to do, where no setting does it."""
     source: str
+    follows: tuple[Finding, ...] = ()
+    """What else was found and is likely to go once this is mended."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it; numbers that are not finite as strings."""
@@ -112,6 +114,7 @@ class Finding:
             ],
             "advice": self.advice._asdict(),
             "source": self.source,
+            "follows": [finding.plain() for finding in self.follows],
         }
 
     def said(self, language: Language = "en") -> str:
@@ -135,6 +138,9 @@ class Finding:
             if self.advice.said(language):
                 lines.append(f"  {change}{colon}{self.advice.said(language)}")
         lines.append(f"  {source}{colon}{self.source}")
+        if self.follows:
+            names = ("、" if zh else "; ").join(each.title.said(language) for each in self.follows)
+            lines.append(f"  {'随之而来' if zh else 'what follows from it'}{colon}{names}")
         return "\n".join(lines)
 
 

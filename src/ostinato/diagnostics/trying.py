@@ -50,7 +50,8 @@ def cures(diagnosis: Diagnosis, most: int = MOST) -> list[Change]:
     What only trains longer is left out: the budget is the same for all.
     """
     found: dict[str, Change] = {}
-    for finding in diagnosis.verdict:
+    follow = [each for first in diagnosis.verdict for each in first.follows]
+    for finding in [*diagnosis.verdict, *follow]:
         for change in finding.changes:
             if change.name != "longer":
                 found.setdefault(change.option, change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +32,18 @@ RULES: tuple[Callable[[Measurements], list[Finding]], ...] = (
 "that before what it does slowly."""
 
 
+_UNLEARNED = frozenset({"truncation-too-short", "not-converged", "idle-units"})
+_THROWN_ABOUT = _UNLEARNED | {"clipping-always", "saturated-units", "loss-jumps", "not-finite", "gradient-spikes"}
+CONSEQUENCES: dict[str, frozenset[str]] = {
+    "step-too-large": _THROWN_ABOUT | {"vanishing-gradient", "forget-gates-open", "forget-gates-closed"},
+    "exploding-gradient": _THROWN_ABOUT,
+    "dead-units": frozenset({"vanishing-gradient", "idle-units"}),
+    "step-too-small": _UNLEARNED | {"clipping-always"},
+    "forget-gates-closed": frozenset({"vanishing-gradient"}),
+}
+"""Finding → what it brings with it: told beneath it, for a cure of the one is likely to be one of the other."""
+
+
 def verdict(measurements: Measurements) -> list[Finding]:
     """What the measurements say, what to mend first at the head; where nothing is wrong, one finding that says so.
 
@@ -42,7 +55,13 @@ def verdict(measurements: Measurements) -> list[Finding]:
     """
     found = [finding for rule in RULES for finding in rule(measurements)]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))  # stable: the rules' order within each
-    return found or [_good(measurements)]
+    told: list[Finding] = []
+    while found:
+        cause, *rest = found
+        brought = CONSEQUENCES.get(cause.name, frozenset())
+        told.append(replace(cause, follows=tuple(each for each in rest if each.name in brought)))
+        found = [each for each in rest if each.name not in brought]
+    return told or [_good(measurements)]
 
 
 def complaints(findings: list[Finding]) -> list[Finding]:
