@@ -13,6 +13,7 @@ import pytest
 
 from ostinato.diagnostics.findings import SEVERITIES, Change, Chooser, Text
 from ostinato.diagnostics.measurements import Measurements
+from ostinato.diagnostics.run import measure_run
 from ostinato.diagnostics.verdict import RULES, verdict
 from ostinato.tasks.language_model import LanguageModelSettings
 from tests.hand_made import SETTINGS, forgetting, gradient, layer, measured, run, unlearned, vanilla
@@ -273,3 +274,25 @@ def test_lags_that_echo_a_nearer_one_say_nothing_of_the_truncation() -> None:
     assert names(measured(unlearned=both)) == ["truncation-too-short"]
     everywhere = unlearned()
     assert names(measured(unlearned=replace(everywhere, gain=everywhere.gain + 0.03))) == ["healthy"]
+
+
+def test_what_explains_the_jumps_is_told() -> None:
+    jumps = replace(
+        run(loss=bump(0.5)), variance_explained={"step size": 0.1, "batch composition": 0.6, "unexplained": 0.3}
+    )
+    finding = only(measured(run=jumps))
+    assert "Up to step 320 the loss rose by" in finding.seen.en and "batch composition 60 %" in finding.seen.en
+    assert "批次组成 60 %" in finding.seen.zh and "The batches differ" in finding.cause.en
+    assert finding.changes[0].option == "--accumulate 4"
+    unclear = replace(jumps, variance_explained={"step size": 0.05, "unexplained": 0.95})
+    assert "does not tell which" in only(measured(run=unclear)).cause.en
+
+
+def test_steps_that_were_gone_back_over_are_no_obstacle() -> None:
+    def line(step: int, batches: int) -> dict[str, Any]:
+        of_batches = {name: [1.0] * batches for name in ("batch_loss", "batch_norm", "batch_targets")}
+        return {"kind": "train", "step": step, "epoch": step / 100, "loss": 2.0, "gradient_norm": 1.0} | of_batches
+
+    back = {"kind": "back", "step": 0, "from_step": 12, "rate_scale": 0.5}
+    found = measure_run([line(10, 10), back, line(10, 12), line(20, 10)], {"clip_norm": 1.0})
+    assert found is not None and found.returns == 1 and len(found.loss) == 3

@@ -26,6 +26,9 @@ class Text(NamedTuple):
         """In one language."""
         return self.zh if language == "zh" else self.en
 
+    def __str__(self) -> str:
+        return self.en
+
 
 @dataclass(frozen=True)
 class Threshold:

@@ -61,24 +61,6 @@ SPIKE = Threshold(
         "建议的截断界限为平均范数的 0.5 至 10 倍；更大的一步会毁掉上百步",
     ),
 )
-OVERFIT = Threshold(
-    0.05,
-    Text("of the lowest validation loss", "（相对于最低验证损失）"),
-    Text("more than evaluations of one model differ by", "大于同一模型各次评估间的差别"),
-)
-STILL_FALLING = Threshold(
-    0.01,
-    Text("of the loss since the evaluation before", "（相对于前一次评估的损失）"),
-    Text("a further round as long would gain about half of it again", "再训练同样长的时间大约还能获得其一半"),
-)
-JUMP = Threshold(
-    0.2,
-    Text("of the loss", "（相对于损失）"),
-    Text(
-        "a fifth more loss from one interval to the next is beyond batches' chance",
-        "相邻区间损失增加五分之一，超出批次的偶然波动",
-    ),
-)
 
 
 def step_too_large(m: Measurements) -> list[Finding]:
@@ -113,7 +95,7 @@ def step_too_large(m: Measurements) -> list[Finding]:
                 "学习率对这些权重来说过大：一步越过了梯度成立的范围。",
             ),
             Chooser(m.settings).pick(
-                changes.learning_rate(m.settings, factor), _clip(m, run),
+                changes.learning_rate(m.settings, factor), clip_at_usual_norm(m, run),
                 changes.learning_rate(m.settings, factor / 3), changes.LAYER_NORM,
             ),
             NO_ADVICE, "Bengio 2012, section 3.1.1; Karpathy, CS231n notes, Neural Networks 3",
@@ -149,8 +131,8 @@ def not_finite(m: Measurements) -> list[Finding]:
                 "某个量超出了 float32 的范围：状态或梯度爆炸，或某一步过大。",
             ),
             Chooser(m.settings).pick(
-                _clip(m, run) or changes.clip_norm(1.0), changes.learning_rate(m.settings, 0.1), changes.ORTHOGONAL,
-                changes.LSTM, changes.LAYER_NORM,
+                clip_at_usual_norm(m, run) or changes.clip_norm(1.0), changes.learning_rate(m.settings, 0.1),
+                changes.ORTHOGONAL, changes.LSTM, changes.LAYER_NORM,
             ),
             Text("And look whether the data hold what is no number.", "并检查数据中是否有非数值。"),
             "Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1",
@@ -252,135 +234,8 @@ def gradient_spikes(m: Measurements) -> list[Finding]:
                 "Recurrent networks have cliffs in their error surface: a step from there goes far away.",
                 "循环网络的误差曲面有陡崖：从那里迈出的一步会跑得很远。",
             ),
-            Chooser(m.settings).pick(_clip(m, run), changes.clip_value(changes.rounded(0.1 * norm))),
+            Chooser(m.settings).pick(clip_at_usual_norm(m, run), changes.clip_value(changes.rounded(0.1 * norm))),
             NO_ADVICE, "Pascanu et al. 2013, sections 2.3 and 3.2",
-        )
-    ]  # fmt: skip
-
-
-def loss_jumps(m: Measurements) -> list[Finding]:
-    """The loss jumps between intervals of the record, and what goes with it.
-
-    Measured: the largest rise from one interval to the next, as a share of the loss, where it is also eight times the
-    usual change; and the shares of the variance between batches. Limit: a fifth. Source: Bottou et al. 2018, section
-    4, on the noise of a step.
-    """
-    run = m.run
-    if run is None or len(run.loss) < 5:
-        return []
-    loss = run.loss[np.isfinite(run.loss)]
-    change = np.diff(loss)
-    if len(change) < 4:
-        return []
-    usual = 1.4826 * float(np.median(np.abs(change - np.median(change))))
-    at = int(change.argmax())
-    jump = float(change[at] / loss[at]) if loss[at] > 0 else 0.0
-    if jump < JUMP.value or change[at] < 8 * usual:
-        return []
-    shares = {name: share for name, share in run.variance_explained.items() if np.isfinite(share)}
-    reason = max(shares, key=lambda name: shares[name], default="unexplained")
-    named = ", ".join(f"{name.replace('_', ' ')} {number(100 * share)} %" for name, share in shares.items())
-    return [
-        Finding(
-            "loss-jumps", "warning", Text("The loss jumps", "损失突跳"), TRAINING,
-            (
-                Quantity("jump", jump, "of the loss"),
-                Quantity("at_step", float(run.step[min(at + 1, len(run.step) - 1)]), ""),
-                *(Quantity(f"explained_by_{name}", share, "of the variance") for name, share in shares.items()),
-            ),
-            JUMP,
-            Text(
-                f"Up to step {int(run.step[min(at + 1, len(run.step) - 1)]):,} the loss rose by {number(100 * jump)} %."
-                + (f" What the variance between batches goes with: {named}." if named else ""),
-                f"到第 {int(run.step[min(at + 1, len(run.step) - 1)]):,} 步，损失上升了 {number(100 * jump)} %。"
-                + (f"批次间方差的来源：{named}。" if named else ""),
-            ),
-            _JUMP_CAUSES.get(reason, _JUMP_CAUSES["unexplained"]),
-            Chooser(m.settings).pick(changes.learning_rate(m.settings, 0.3), _clip(m, run), changes.AVERAGE),
-            NO_ADVICE, "Bottou, Curtis & Nocedal 2018, section 4; Pascanu et al. 2013, section 2.3",
-        )
-    ]  # fmt: skip
-
-
-_JUMP_CAUSES = {
-    "unexplained": Text(
-        "A step went too far, or single batches are unlike the others.", "某一步走得太远，或个别批次与其他批次不同。"
-    )
-}
-
-
-def overfitting(m: Measurements) -> list[Finding]:
-    """The validation loss rises while the training loss falls.
-
-    Measured: the last validation loss over the lowest, and the training loss since. Limit: 5 %. Source: Prechelt 1998.
-    """
-    run = m.run
-    if run is None or len(run.validation_loss) < 2 or not len(run.loss):
-        return []
-    losses = run.validation_loss
-    if not np.isfinite(losses).all():
-        return []
-    best = int(losses.argmin())
-    rise = float(losses[-1] / losses[best] - 1) if losses[best] > 0 else 0.0
-    since = run.loss[run.step > run.validation_step[best]]
-    before = run.loss[run.step <= run.validation_step[best]]
-    falls = len(since) > 0 and len(before) > 0 and since[-1] < before[-1]
-    if rise < OVERFIT.value or not falls:
-        return []
-    return [
-        Finding(
-            "overfitting", "warning", Text("It learns the training data by heart", "过拟合"), TRAINING,
-            (
-                Quantity("rise", rise, "of the lowest validation loss"),
-                Quantity("best_step", int(run.validation_step[best]), ""),
-            ),
-            OVERFIT,
-            Text(
-                f"Since step {int(run.validation_step[best]):,} the validation loss rose by {number(100 * rise)} % "
-                f"while the training "
-                "loss fell. The weights kept are the best ones, but the training after them was in vain.",
-                f"自第 {int(run.validation_step[best]):,} 步起，验证损失上升 {number(100 * rise)} %，而训练损失下降。"
-                "保存的是最好的权重，但其后的训练是徒劳的。",
-            ),
-            Text("The network is large for the data, or is hindered too little.", "网络对数据来说过大，或约束不足。"),
-            Chooser(m.settings).pick(_more_dropout(m), changes.DECAY, changes.STOP_EARLY),
-            Text("More data help most.", "更多的数据最有帮助。"),
-            "Prechelt 1998; Zaremba et al. 2014",
-        )
-    ]  # fmt: skip
-
-
-def not_converged(m: Measurements) -> list[Finding]:
-    """Training ended while the loss was still falling.
-
-    Measured: how much the last evaluation gained on the one before; with fewer than two evaluations, the last quarter
-    of the training losses on the quarter before. Limit: 1 %. Source: Prechelt 1998.
-    """
-    run = m.run
-    if run is None:
-        return []
-    losses = run.validation_loss
-    if len(losses) >= 2:
-        before, last = float(losses[-2]), float(losses[-1])
-    elif len(run.loss) >= 8:
-        quarter = len(run.loss) // 4
-        before, last = float(run.loss[-2 * quarter : -quarter].mean()), float(run.loss[-quarter:].mean())
-    else:
-        return []
-    gain = (before - last) / before if before > 0 and np.isfinite(before) and np.isfinite(last) else 0.0
-    if gain < STILL_FALLING.value:
-        return []
-    return [
-        Finding(
-            "not-converged", "warning", Text("The training has not converged", "训练尚未收敛"), TRAINING,
-            (Quantity("gain", gain, "of the loss since the evaluation before"),), STILL_FALLING,
-            Text(
-                f"The loss fell by another {number(100 * gain)} % up to the end, from {number(before)} to "
-                f"{number(last)} nats.",
-                f"直到最后损失仍下降了 {number(100 * gain)} %，从 {number(before)} 降到 {number(last)} nat。",
-            ),
-            Text("The training ended before the loss had stopped falling.", "训练在损失停止下降之前就结束了。"),
-            Chooser(m.settings).pick(changes.longer(m.settings)), NO_ADVICE, "Prechelt 1998",
         )
     ]  # fmt: skip
 
@@ -404,14 +259,9 @@ def _rise(run: RunMeasurements) -> float:
     return float(smooth[-1] / lowest - 1) if lowest > 0 else 0.0
 
 
-def _clip(m: Measurements, run: RunMeasurements) -> changes.Change | None:
+def clip_at_usual_norm(m: Measurements, run: RunMeasurements) -> changes.Change | None:
     """Clipping at twice the usual norm, where there is none."""
     norm = _median(run.gradient_norm)
     if m.settings.get("clip_norm") is not None or not norm > 0:
         return None
     return changes.clip_norm(changes.rounded(2 * norm))
-
-
-def _more_dropout(m: Measurements) -> changes.Change | None:
-    now = m.settings.get("dropout")
-    return changes.DROPOUT if isinstance(now, int | float) and now < 0.4 else None

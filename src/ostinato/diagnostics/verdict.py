@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ostinato.diagnostics import gradient_rules, training_rules, unit_rules
+from ostinato.diagnostics import gradient_rules, progress_rules, training_rules, unit_rules
 from ostinato.diagnostics.findings import NO_ADVICE, NOWHERE, SEVERITIES, Finding, Quantity, Text, Threshold, number
 from ostinato.diagnostics.measurements import Measurements
 
@@ -23,9 +23,9 @@ RULES: tuple[Callable[[Measurements], list[Finding]], ...] = (
     training_rules.clipping_always,
     training_rules.gradient_spikes,
     unit_rules.saturated_units,
-    training_rules.loss_jumps,
-    training_rules.not_converged,
-    training_rules.overfitting,
+    progress_rules.loss_jumps,
+    progress_rules.not_converged,
+    progress_rules.overfitting,
     unit_rules.idle_units,
 )
 """In the order in which to mend: what breaks the training comes before what it cannot learn, and "
