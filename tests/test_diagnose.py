@@ -203,6 +203,23 @@ def test_reading_of_a_table() -> None:
     assert len({each.option for each in changes}) == len(changes) > 2
 
 
+def test_a_classifier_is_judged_too(command: Command, tmp_path: Path) -> None:
+    lines = [f"{at % 2}\t{'good' if at % 2 else 'bad'} {'word ' * 40}\n" for at in range(60)]
+    (tmp_path / "texts.tsv").write_text("label\ttext\n" + "".join(lines))
+    settings = {"cell": "sigmoid-rnn", "bidirectional": False, "pooling": "last", "hidden_size": 8, "epochs": 1}
+    model = ostinato.Classifier(**settings, batch_size=8, log_every=2, device="cpu")
+    model.fit(tmp_path / "texts.tsv", output=tmp_path / "m", progress=False)
+    found = ostinato.diagnose(tmp_path / "m", tmp_path / "texts.tsv")
+    (first,) = [each for each in found.verdict if each.name == "vanishing-gradient"]
+    assert {"--batch-norm 100", "--layer-norm", "--cell lstm"} <= {each.option for each in first.changes}
+    assert found.measurements.unlearned is None
+    tried = command(
+        "diagnose", tmp_path / "m", tmp_path / "texts.tsv", "--try", "--steps", 3, "--json", "-q"
+    )  # fmt: skip
+    names = [each["name"] for each in json.loads(tried.stdout)["tried"]]
+    assert names[0] == "as it was" and "--batch-norm 100" in names
+
+
 def test_data_errors_are_plain(sick: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         ostinato.diagnose(sick, tmp_path / "nothing.txt")

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,3 +297,10 @@ def test_steps_that_were_gone_back_over_are_no_obstacle() -> None:
     back = {"kind": "back", "step": 0, "from_step": 12, "rate_scale": 0.5}
     found = measure_run([line(10, 10), back, line(10, 12), line(20, 10)], {"clip_norm": 1.0})
     assert found is not None and found.returns == 1 and len(found.loss) == 3
+
+
+@pytest.mark.parametrize("page", ["understanding.md", "understanding.zh-CN.md"])
+def test_the_pages_name_every_finding(page: str) -> None:
+    text = (Path(__file__).parents[1] / "docs" / page).read_text("utf-8")
+    for name in {name for name, _, _ in SIDES} - {"forget-gates-closed"}:
+        assert f"| `{name}`" in text, name

@@ -181,7 +181,7 @@ def exploding_gradient(m: Measurements) -> list[Finding]:
 
     Measured: the largest ‖∂L_t/∂s_{t−k}‖ over that at lag 0; the leading Lyapunov exponent times the steps that
     training propagates through; the norm of the state at its end over that after a quarter. Limit: ten times. Source:
-    Pascanu et al. 2013, section 2.1; for the exponents Engelken et al. 2023; for the state Le et al. 2015, section 4.
+    Pascanu et al. 2013, section 2.1; for the exponents Engelken et al. 2023; for the state Le et al. 2015.
     """
     for layer in m.layers:
         far = horizon(m, layer)
