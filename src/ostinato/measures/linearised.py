@@ -94,8 +94,8 @@ class Linearised:
         self.steps, self.rows, self.hidden = len(call.inputs), call.rows, layer.output_size
         weights, device = layer.weights(), call.inputs.device
         self.weights = weights._replace(
-            **{name: part.double() for name, part in weights._asdict().items() if isinstance(part, Tensor)},
-            vectors=tuple(part.double() for part in weights.vectors),
+            **{name: part.detach().double() for name, part in weights._asdict().items() if isinstance(part, Tensor)},
+            vectors=tuple(part.detach().double() for part in weights.vectors),
         )
         time = torch.arange(self.steps).unsqueeze(1)
         order = (self.lengths - 1 - time).clamp(min=0) if layer.reverse else time.expand(-1, self.rows)
