@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from ostinato.diagnostics import diagnosis as diagnosis_module
 from ostinato.diagnostics.diagnosis import Diagnosis
 from ostinato.diagnostics.measurements import Measurements
 from ostinato.errors import DataError, MissingExtra, SettingsError, TrainingError
+from ostinato.training.signals import Interrupted
 from tests.conftest import make_text
 from tests.hand_made import measured, run
 
@@ -139,6 +141,15 @@ def test_the_cures_are_tried_and_the_model_is_left_alone(command: Command, sick:
     assert results[names.index("--cell lstm")]["half_life_steps"] > results[0]["half_life_steps"]
     assert "2 of" in found.stderr
     assert {path: path.read_bytes() for path in sick.rglob("*") if path.is_file()} == before
+
+
+def test_a_signal_ends_the_trial(command: Command, sick: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise Interrupted(3, signal.SIGTERM, saved=True)
+
+    monkeypatch.setattr(LanguageModel, "fit_again", stopped)
+    told = command("diagnose", sick, text, "--try", "--steps", 2, status=128 + signal.SIGTERM).stderr
+    assert "stopped while trying as it was; 0 of" in told and "--resume" not in told
 
 
 def test_data_that_are_gone_are_asked_for(

@@ -304,3 +304,15 @@ def test_the_pages_name_every_finding(page: str) -> None:
     text = (Path(__file__).parents[1] / "docs" / page).read_text("utf-8")
     for name in {name for name, _, _ in SIDES} - {"forget-gates-closed"}:
         assert f"| `{name}`" in text, name
+
+
+def test_a_start_that_a_cell_has_by_itself_is_not_named() -> None:
+    def options(**settings: Any) -> list[str]:
+        return [
+            each.option for each in verdict(measured(layers=[vanilla(0.5)], settings=SETTINGS | settings))[0].changes
+        ]
+
+    assert "--recurrent-init orthogonal" not in options(cell="rnn")
+    assert "--recurrent-init orthogonal" in options(cell="rnn", recurrent_init="normal")
+    assert "--cell irnn --recurrent-init none" in options(cell="rnn", recurrent_init="normal")
+    assert "--cell irnn" in options(cell="rnn")

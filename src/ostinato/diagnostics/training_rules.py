@@ -132,7 +132,7 @@ def not_finite(m: Measurements) -> list[Finding]:
             ),
             Chooser(m.settings).pick(
                 clip_at_usual_norm(m, run) or changes.clip_norm(1.0), changes.learning_rate(m.settings, 0.1),
-                changes.ORTHOGONAL, changes.LSTM, changes.LAYER_NORM,
+                changes.orthogonal(m.settings), changes.LSTM, changes.LAYER_NORM,
             ),
             Text("And look whether the data hold what is no number.", "并检查数据中是否有非数值。"),
             "Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1",
