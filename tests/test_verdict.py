@@ -316,3 +316,14 @@ def test_a_start_that_a_cell_has_by_itself_is_not_named() -> None:
     assert "--recurrent-init orthogonal" in options(cell="rnn", recurrent_init="normal")
     assert "--cell irnn --recurrent-init none" in options(cell="rnn", recurrent_init="normal")
     assert "--cell irnn" in options(cell="rnn")
+
+
+def test_the_record_of_an_older_version_is_no_obstacle() -> None:
+    unknown = np.full(20, np.nan)
+    fields = ("gradient_norm", "gradient_norm_max", "clip_rate", "update_ratio", "loss_deviation", "learning_rate")
+    old = run(**dict.fromkeys(fields, unknown))
+    assert names(measured(run=old, settings=SETTINGS | {"clip_norm": None})) == ["healthy"]
+    lost = run(loss=np.full(20, np.nan), validation_loss=np.full(3, np.nan))
+    assert names(measured(run=lost)) == ["not-finite"]
+    empty = measure_run([{"kind": "validation", "step": 40, "loss": 1.5}], {})
+    assert names(measured(run=empty)) == ["healthy"]
