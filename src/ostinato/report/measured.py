@@ -1,0 +1,132 @@
+"""Charts of what was measured of a model: how far its gradient reaches, its Jacobians, its gates, what it remembers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ostinato.diagnostics.measurements import Forgetting, LayerMeasurements, Measurements
+from ostinato.report.charts import Axis, Chart, Line, Words
+from ostinato.report.training import layer_words
+
+_LAG = Axis(Words("lag k, steps", "时滞 k，步"))
+
+
+def gradient_charts(measured: Measurements) -> list[Chart]:
+    """The gradient by lag of every layer, now; and the Jacobians' largest singular values."""
+    layers = [layer for layer in measured.layers if len(layer.gradient_by_lag)]
+    lines = [Line(_with_half_life(layer), np.arange(len(layer.gradient_by_lag)), layer.gradient_by_lag)
+             for layer in layers]  # fmt: skip
+    by_lag = Chart(
+        "gradient-by-lag", Words("Gradient by lag, now", "当前各时滞的梯度"), _LAG,
+        Axis(Words("‖∂L_t/∂h_{t−k}‖", "‖∂L_t/∂h_{t−k}‖"), log=True), lines,
+        note=Words("How much the loss of a step depends on the hidden state k steps before. A straight fall is "
+                   "exponential: in brackets the steps in which it halves.",
+                   "某一步的损失对 k 步之前隐藏状态的依赖程度。直线下降即指数衰减：括号内为减半所需的步数。"),
+        wide=True,
+    )  # fmt: skip
+    return [chart for chart in (by_lag, _singular(measured)) if not chart.empty]
+
+
+def _with_half_life(layer: LayerMeasurements) -> Words:
+    name = layer_words(layer.name)
+    if not math.isfinite(layer.half_life_steps):
+        return name
+    steps = f"{layer.half_life_steps:.3g}"
+    return Words(f"{name.en} ({steps} steps)", f"{name.zh}（{steps} 步）")
+
+
+def _singular(measured: Measurements) -> Chart:
+    lines = []
+    for layer in measured.layers:
+        if len(layer.jacobian_lags) and layer.jacobian_log_singular.size:
+            log10 = layer.jacobian_log_singular[:, 0] / math.log(10)
+            lines.append(Line(layer_words(layer.name), layer.jacobian_lags, log10))
+    return Chart(
+        "jacobian", Words("Largest singular value of ∂s_t/∂s_{t−k}", "∂s_t/∂s_{t−k} 的最大奇异值"), _LAG,
+        Axis(Words("log₁₀ σ₁", "log₁₀ σ₁")), lines,
+        note=Words("Far below 0, whatever stood k steps ago is forgotten; far above 0, it explodes.",
+                   "远低于 0：k 步之前的内容已被遗忘；远高于 0：梯度爆炸。"),
+    )  # fmt: skip
+
+
+def spectrum_charts(measured: Measurements) -> list[Chart]:
+    """The eigenvalues of every layer's mean one-step Jacobian, in the complex plane."""
+    charts = []
+    for number, layer in enumerate(measured.layers):
+        if not len(layer.eigenvalues):
+            continue
+        name, radius = layer_words(layer.name), f"{layer.spectral_radius:.3f}"
+        points = Line(
+            Words("eigenvalue", "特征值"), np.real(layer.eigenvalues), np.imag(layer.eigenvalues), points=True
+        )
+        exponent = f"{layer.lyapunov[0]:+.3f}" if len(layer.lyapunov) else "?"
+        charts.append(
+            Chart(
+                f"spectrum-{number}", Words(f"Spectrum: {name.en}", f"谱：{name.zh}"),
+                Axis(Words("real part", "实部")), Axis(Words("imaginary part", "虚部")), [points],
+                note=Words(f"Spectral radius {radius}; leading Lyapunov exponent {exponent} nats a step. Inside the "
+                           "circle what the state holds fades, near it, it stays.",
+                           f"谱半径 {radius}；最大李雅普诺夫指数每步 {exponent} 奈特。"
+                           "圆内的成分会消退，靠近圆周的会保留。"),
+                circle=True,
+            )
+        )  # fmt: skip
+    return charts
+
+
+def gate_charts(measured: Measurements) -> list[Chart]:
+    """For every layer, how often each unit of each gate stands at an end of its range; units in order of that."""
+    charts = []
+    for number, layer in enumerate(measured.layers):
+        if not layer.saturation:
+            continue
+        lines = []
+        for gate, ends in layer.saturation.items():
+            for end, share in zip((Words("low", "低端"), Words("high", "高端")), np.atleast_2d(ends), strict=False):
+                if layer.activations.get(gate) == "relu" and end.en == "high":
+                    continue  # it has no such end
+                ordered = np.sort(share)[::-1]
+                x = np.arange(1, len(ordered) + 1) / len(ordered)
+                lines.append(Line(Words(f"{gate}, {end.en}", f"{gate}，{end.zh}"), x, ordered, dashed=end.en == "low"))
+        name = layer_words(layer.name)
+        dead, idle = int(layer.dead.sum()), int(layer.idle.sum())
+        charts.append(
+            Chart(
+                f"gates-{number}", Words(f"Saturated gates: {name.en}", f"饱和的门：{name.zh}"),
+                Axis(Words("units, the most saturated first", "单元，最饱和的在前"), share=True),
+                Axis(Words("share of steps", "步数比例"), share=True), lines,
+                note=Words(f"Of {layer.hidden_size} units {dead} dead (always 0), {idle} idle (hardly move).",
+                           f"{layer.hidden_size} 个单元中，{dead} 个失活（恒为 0），{idle} 个闲置（几乎不变）。"),
+            )
+        )  # fmt: skip
+    return charts
+
+
+def state_charts(measured: Measurements) -> list[Chart]:
+    """How the norm of each part of the state grows over a sequence."""
+    lines = []
+    for layer in measured.layers:
+        for part, norm in layer.state_norm.items():
+            name = layer_words(layer.name)
+            lines.append(Line(Words(f"{name.en}: {part}", f"{name.zh}：{part}"), np.arange(1, len(norm) + 1), norm))
+    chart = Chart(
+        "state-norm", Words("Norm of the state", "状态的范数"), Axis(Words("step of the sequence", "序列中的步")),
+        Axis(Words("‖s_t‖", "‖s_t‖")), lines,
+        note=Words("A state that grows without end meets inputs for which it was not trained.",
+                   "状态若无限增长，就会进入训练时未见过的区域。"),
+    )  # fmt: skip
+    return [] if chart.empty else [chart]
+
+
+def forgetting_chart(curve: Forgetting) -> Chart:
+    """The loss against how much of the text before the model may see."""
+    return Chart(
+        "forgetting", Words("The forgetting curve", "遗忘曲线"),
+        Axis(Words("steps of context", "可见的上文步数"), log=True), Axis(Words("loss, nats", "损失，奈特")),
+        [Line(Words("same targets", "相同目标"), curve.context_steps, curve.loss)],
+        note=Words("Where it is flat, the model makes nothing of what stands further back.",
+                   "曲线变平之处，更早的上文对模型已无作用。"),
+        wide=True,
+    )  # fmt: skip
