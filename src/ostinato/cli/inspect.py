@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
+
+if TYPE_CHECKING:
+    from ostinato.report.figures import Form
+    from ostinato.report.page import Language
 
 app = typer.Typer(add_completion=False)
 _FORMS = ("png", "svg", "pdf")
@@ -50,12 +54,12 @@ def inspect(
         from ostinato.report.writing import Subject, charts_of
 
         subject = Subject(model, tuple(held_out or ()), device)
-        drawn = draw_figures(charts_of(subject), figures, form, lang)
+        drawn = draw_figures(charts_of(subject), figures, cast("Form", form), lang)
         emit({"figures": [str(path) for path in drawn]}, as_json=True) if as_json else print(*drawn, sep="\n")
         return
     from ostinato.report.writing import write_report
 
-    path = write_report(model, held_out or (), output, lang, device)
+    path = write_report(model, held_out or (), output, cast("Language", lang), device)
     emit({"report": str(path)}, as_json)
     if open_it:
         webbrowser.open(path.resolve().as_uri())

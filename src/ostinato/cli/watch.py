@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ostinato.errors import SettingsError
 from ostinato.report.serving import LOOPBACK, WatchServer
+
+if TYPE_CHECKING:
+    from ostinato.report.page import Language
 
 app = typer.Typer(add_completion=False)
 
@@ -32,7 +35,7 @@ def watch(
         raise SettingsError(f"lang = {lang!r}: one of en, zh")
     if model.is_file():
         raise SettingsError(f"{model}: a file; expected the folder of a model")
-    with WatchServer(model, host, port, lang) as server:
+    with WatchServer(model, host, port, cast("Language", lang)) as server:
         print(server.address, flush=True)
         where = "" if model.exists() else f"; {model} is not there yet"
         open_to = "" if host in LOOPBACK else "; whoever can reach this address can read it"
