@@ -34,6 +34,7 @@ class FittedModel(NetworkModel):
 
     resumable: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "max_steps", "max_minutes", "patience", "log_every", "threads", "device", "tensorboard"}
+        | {"gradient_by_lag"}
     )
     """Settings that a resumed training may change."""
 
