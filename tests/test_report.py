@@ -16,7 +16,7 @@ from ostinato.cli.after_fit import report_of
 from ostinato.errors import BundleError, DataError
 from ostinato.report.activations import read
 from ostinato.report.figures import draw_figures
-from ostinato.report.held_out import held_out
+from ostinato.diagnostics.held_out import held_out
 from ostinato.report.of_model import SECTIONS
 from ostinato.report.page import document, embedded
 from ostinato.report.subject import Subject

@@ -23,6 +23,7 @@ COMMANDS = {
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "inspect": ("ostinato.cli.inspect", "Show a model in one page: training, gradients, units, mistakes."),
     "watch": ("ostinato.cli.watch", "Follow a training in the browser."),
+    "diagnose": ("ostinato.cli.diagnose", "What is wrong with a model, why, and what to change."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
     "bench": ("ostinato.cli.bench", "Time the layers beside the best peers."),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ostinato.analysis import HAN
 from ostinato.recurrent import Recurrent
-from ostinato.report.held_out import HeldOut
+from ostinato.diagnostics.held_out import HeldOut
 
 MOST_TOKENS = 5000
 MOST_BYTES = 1_400_000

@@ -10,7 +10,7 @@ from torch import nn
 
 from ostinato.errors import SettingsError
 from ostinato.report.charts import Axis, Chart, Grid, Words
-from ostinato.report.held_out import HeldOut
+from ostinato.diagnostics.held_out import HeldOut
 from ostinato.tasks.alignment import Alignment
 
 NEIGHBOURS = 8

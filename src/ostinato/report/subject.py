@@ -11,7 +11,7 @@ from ostinato.diagnostics.measurements import Measurements, RunMeasurements
 from ostinato.report.activations import Read, read
 from ostinato.report.charts import Words
 from ostinato.report.content import Neighbours, alignments, confusion, neighbours, samples
-from ostinato.report.held_out import HeldOut, held_out
+from ostinato.diagnostics.held_out import HeldOut, held_out
 from ostinato.report.live import run_of, tables
 from ostinato.tasks import load
 from ostinato.tasks.alignment import Alignment

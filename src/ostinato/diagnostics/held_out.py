@@ -1,4 +1,4 @@
-"""What a report reads of a model's data: files that it is given, or the validation data that a training left."""
+"""What is held out of a model's data: files that are named, or the validation data that its training left."""
 
 from __future__ import annotations
 
