@@ -13,10 +13,10 @@ import torch
 
 from ostinato import Classifier, LanguageModel, Translator
 from ostinato.cli.after_fit import report_of
+from ostinato.diagnostics.held_out import held_out
 from ostinato.errors import BundleError, DataError
 from ostinato.report.activations import read
 from ostinato.report.figures import draw_figures
-from ostinato.diagnostics.held_out import held_out
 from ostinato.report.of_model import SECTIONS
 from ostinato.report.page import document, embedded
 from ostinato.report.subject import Subject

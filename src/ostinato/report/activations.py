@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ostinato.analysis import HAN
-from ostinato.recurrent import Recurrent
 from ostinato.diagnostics.held_out import HeldOut
+from ostinato.recurrent import Recurrent
 
 MOST_TOKENS = 5000
 MOST_BYTES = 1_400_000

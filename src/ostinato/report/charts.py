@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -155,9 +155,3 @@ def _short(value: float) -> float | int | None:
         return None
     rounded = float(f"{value:.{_DIGITS}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
-
-
-def numbers(records: Iterable[Mapping[str, Any]], name: str) -> np.ndarray:
-    """A figure of records, float [records]; not a number where one does not have it."""
-    values = (record.get(name) for record in records)
-    return np.array([value if isinstance(value, int | float) else math.nan for value in values], float)

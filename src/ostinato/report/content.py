@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
+from ostinato.diagnostics.held_out import HeldOut
 from ostinato.errors import SettingsError
 from ostinato.report.charts import Axis, Chart, Grid, Words
-from ostinato.diagnostics.held_out import HeldOut
 from ostinato.tasks.alignment import Alignment
 
 NEIGHBOURS = 8

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ostinato.bundle import HISTORY, read_manifest
-from ostinato.diagnostics.measurements import RunMeasurements
+from ostinato.diagnostics.findings import Finding
+from ostinato.diagnostics.measurements import Measurements
+from ostinato.diagnostics.run import measure_run
+from ostinato.diagnostics.verdict import verdict
 from ostinato.errors import BundleError
-from ostinato.report.charts import numbers
 from ostinato.training.history import read_history
 
 
@@ -29,9 +29,15 @@ class Live:
         except BundleError:
             self.manifest = None
         self.records = read_history(folder / HISTORY)
-        self.run = run_of(self.records)
+        settings = (self.manifest or {}).get("settings", {})
+        self.run = measure_run(self.records, settings)
         self.tables = tables(self.manifest or {})
-        self.findings: list[Any] = []
+        self.findings: list[Finding] = []
+        if self.manifest is not None and self.run is not None:
+            known = Measurements(
+                self.manifest["task"], 0, settings.get("bptt_steps"), [], run=self.run, settings=settings
+            )
+            self.findings = verdict(known)
 
     @property
     def state(self) -> str:
@@ -39,27 +45,6 @@ class Live:
         if self.manifest is not None and self.manifest.get("status") == "complete":
             return "complete"
         return "on" if self.records else "waiting"
-
-
-def run_of(records: list[dict[str, Any]]) -> RunMeasurements | None:
-    """What a history tells; None of an empty one."""
-    train = [record for record in records if record["kind"] == "train"]
-    validation = [record for record in records if record["kind"] == "validation"]
-    if not train and not validation:
-        return None
-    reached = [record for record in records if record["kind"] == "gradient"]
-    return RunMeasurements(
-        step=_steps(train), loss=numbers(train, "loss"), learning_rate=numbers(train, "learning_rate"),
-        gradient_norm=numbers(train, "gradient_norm"), gradient_norm_max=numbers(train, "gradient_norm_max"),
-        clip_rate=numbers(train, "clip_rate"), update_ratio=numbers(train, "update_ratio"),
-        loss_deviation=numbers(train, "loss_deviation"), skipped_steps=0, returns=0, variance_explained={},
-        validation_step=_steps(validation), validation_loss=numbers(validation, "loss"),
-        gradient_step=_steps(reached), gradient_lags=np.zeros(0, np.int64), gradient_by_lag={},
-    )  # fmt: skip
-
-
-def _steps(records: list[dict[str, Any]]) -> np.ndarray:
-    return np.array([record["step"] for record in records], np.int64)
 
 
 def tables(manifest: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

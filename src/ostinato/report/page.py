@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from ostinato.diagnostics.findings import Finding, number
 from ostinato.report.charts import Words, same
 from ostinato.report.live import told
 from ostinato.report.sections import Section
@@ -117,10 +118,13 @@ def _tiles(manifest: dict[str, Any], run: Any) -> list[tuple[dict[str, str], str
     return [(name._asdict(), told(metrics[key])) for key, name in _TILES if key in metrics][:6]
 
 
-def _finding(finding: Any) -> dict[str, Any]:
-    def words(value: Any) -> Any:
-        return value._asdict() if isinstance(value, Words) else "" if value is None else told(value)
-
-    sentence = Words(finding.sentence("en"), finding.sentence("zh"))
-    rest = {name: words(getattr(finding, name)) for name in ("evidence", "threshold", "cause", "change", "source")}
-    return {"name": finding.name, "severity": finding.severity, "sentence": sentence._asdict(), **rest}
+def _finding(finding: Finding) -> dict[str, Any]:
+    """As the page has it: what is the case, the limit, the cause, and each change as the option to pass."""
+    plain, bound = finding.plain(), f"{number(finding.threshold.value)} {finding.threshold.unit}".strip()
+    good = finding.severity == "good"
+    limit = Words(f"{bound}; {finding.threshold.why.en}", f"{bound}；{finding.threshold.why.zh}")
+    return {
+        **{name: plain[name] for name in ("name", "severity", "title", "where", "seen", "cause", "advice", "source")},
+        "threshold": None if good else limit._asdict(),
+        "changes": [] if good else plain["changes"],
+    }  # fmt: skip

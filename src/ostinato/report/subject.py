@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.bundle import HISTORY, read_manifest
+from ostinato.diagnostics.findings import Finding
+from ostinato.diagnostics.held_out import HeldOut, held_out
+from ostinato.diagnostics.measure import measure
 from ostinato.diagnostics.measurements import Measurements, RunMeasurements
+from ostinato.diagnostics.run import measure_run
+from ostinato.diagnostics.verdict import verdict
+from ostinato.errors import SettingsError
+from ostinato.recurrent import Recurrent
 from ostinato.report.activations import Read, read
 from ostinato.report.charts import Words
 from ostinato.report.content import Neighbours, alignments, confusion, neighbours, samples
-from ostinato.diagnostics.held_out import HeldOut, held_out
-from ostinato.report.live import run_of, tables
+from ostinato.report.live import tables
 from ostinato.tasks import load
 from ostinato.tasks.alignment import Alignment
 from ostinato.training.history import read_history
@@ -36,7 +42,7 @@ class Subject:
     @cached_property
     def run(self) -> RunMeasurements | None:
         """What the history tells; None without one."""
-        return run_of(read_history(self.folder / HISTORY))
+        return measure_run(read_history(self.folder / HISTORY), self.manifest["settings"])
 
     @cached_property
     def data(self) -> HeldOut | None:
@@ -44,14 +50,26 @@ class Subject:
         return held_out(self.model, self.folder, self._sources)
 
     @cached_property
-    def measured(self) -> Measurements | None:
-        """What diagnostics measure."""
-        return None
+    def measured(self) -> Measurements:
+        """What diagnostics measure; without recurrent layers, or without data, only what the history says."""
+        if self.data is not None and self.recurrent:
+            try:
+                return measure(self.model, self.data)
+            except SettingsError:  # layers there are, but none that runs over time
+                pass
+        settings = self.manifest["settings"]
+        return Measurements(self.model.task, 0, settings.get("bptt_steps") or None, [], run=self.run, settings=settings)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether there is a layer over time."""
+        network = getattr(self.model, "_network", None)
+        return network is not None and any(isinstance(module, Recurrent) for module in network.modules())
 
     @cached_property
-    def findings(self) -> list[Any]:
-        """The verdict."""
-        return []
+    def findings(self) -> list[Finding]:
+        """The verdict; none where there is nothing to judge by."""
+        return verdict(self.measured) if self.measured.layers or self.run is not None else []
 
     @cached_property
     def read(self) -> Read | None:

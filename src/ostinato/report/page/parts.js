@@ -57,9 +57,14 @@ function tables(data) {
 
 function findings(list) {
   return list.map((each) => {
-    const rows = ["evidence", "threshold", "cause", "change", "source"].filter((name) => told(each[name]));
+    const rows = ["threshold", "cause"].filter((name) => told(each[name])).map((name) => [ui(name), [told(each[name])]]);
+    each.changes.forEach((change) => rows.push([ui("change"), [element("code", {}, change.option), ` ${told(change.why)}`]]));
+    if (told(each.advice)) rows.push([ui("change"), [told(each.advice)]]);
+    rows.push([ui("source"), [each.source]]);
+    const where = told(each.where);
     return element("div", { class: "finding", "data-severity": each.severity, "data-finding": each.name },
-      element("div", { class: "mark" }, ui(each.severity)), element("p", { class: "sentence" }, told(each.sentence)),
-      rows.length ? element("dl", {}, rows.flatMap((name) => [element("dt", {}, ui(name)), element("dd", {}, name === "change" ? element("code", {}, told(each[name])) : told(each[name]))])) : null);
+      element("div", { class: "mark" }, ui(each.severity), where ? element("span", {}, ` · ${where}`) : null),
+      element("p", { class: "sentence" }, told(each.title)), element("p", { class: "seen" }, told(each.seen)),
+      element("dl", {}, rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
   });
 }
