@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ import torch
 
 from ostinato import Classifier, LanguageModel, Translator
 from ostinato.cli.after_fit import report_of
+from ostinato.cli.inspect import inspect
 from ostinato.diagnostics.held_out import held_out
-from ostinato.errors import BundleError, DataError
+from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.report.activations import read
-from ostinato.report.figures import draw_figures
+from ostinato.report.figures import Form, draw_figures
 from ostinato.report.of_model import SECTIONS
 from ostinato.report.page import document, embedded
 from ostinato.report.subject import Subject
@@ -60,21 +61,37 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mine"
 
 
+@pytest.fixture(scope="module")
+def pages(model: Path, classifier: Path, translator: Path) -> dict[str, Path]:
+    """The reports of all three, in their folders."""
+    return {name: write_report(path) for name, path in
+            (("model", model), ("classifier", classifier), ("translator", translator))}  # fmt: skip
+
+
 def sections(content: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each for each in content["sections"]}
 
 
-def test_a_task_has_its_sections(model: Path, classifier: Path, translator: Path) -> None:
-    found = {path: sections(document(Subject(path), SECTIONS, "en")) for path in (model, classifier, translator)}
-    assert {"training", "activations", "neighbours", "samples", "tables"} <= found[model].keys()
-    assert not {"attention", "confusion"} & found[model].keys()
-    assert {"confusion", "activations", "neighbours"} <= found[classifier].keys()
-    assert not {"attention", "samples"} & found[classifier].keys()
-    assert {"attention", "activations"} <= found[translator].keys()
-    told = found[classifier]["confusion"]["charts"][0]["grid"]
+def written(page: Path) -> dict[str, Any]:
+    """The document that stands in a page."""
+    found = re.search(r'id="document">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+MEASURED = {"gradient", "spectrum", "gates", "training", "reach", "activations", "neighbours", "tables"}
+
+
+def test_a_task_has_its_sections(pages: dict[str, Path], classifier: Path) -> None:
+    found = {name: sections(written(path)) for name, path in pages.items()}
+    assert found["model"].keys() == MEASURED | {"forgetting", "samples"}
+    assert found["classifier"].keys() == MEASURED | {"confusion"}
+    assert found["translator"].keys() == MEASURED | {"attention"}
+    assert all(written(path)["findings"] for path in pages.values())
+    told = found["classifier"]["confusion"]["charts"][0]["grid"]
     assert told["columns"] == sorted([EVIL, "bad"])
     assert sum(map(sum, told["values"])) == json.loads((classifier / "run" / "validation.json").read_text())["rows"]
-    aligned = found[translator]["attention"]["data"]["charts"][0]["grid"]
+    aligned = found["translator"]["attention"]["data"]["charts"][0]["grid"]
     assert np.array(aligned["values"]).shape == (len(aligned["rows"]), len(aligned["columns"]))
 
 
@@ -111,8 +128,8 @@ def test_activations_are_the_outputs_of_the_layers(model: Path) -> None:
     np.testing.assert_allclose(levels / 127 * largest[:, None], wanted, atol=float(largest.max()) / 200)
 
 
-def test_what_users_write_is_text_in_the_file(model: Path) -> None:
-    path = write_report(model)
+def test_what_users_write_is_text_in_the_file(model: Path, pages: dict[str, Path]) -> None:
+    path = pages["model"]
     assert path == model / "report.html"
     page = path.read_text("utf-8")
     assert EVIL not in page
@@ -123,15 +140,19 @@ def test_what_users_write_is_text_in_the_file(model: Path) -> None:
     assert path.stat().st_size < 8_000_000
 
 
-def test_the_same_charts_for_print(model: Path, classifier: Path, translator: Path, tmp_path: Path) -> None:
-    charts = charts_of(Subject(model)) + charts_of(Subject(classifier)) + charts_of(Subject(translator))
-    kinds: Any = ("png", "svg", "pdf")
-    for form, begins in zip(kinds, (b"\x89PNG", b"<?xml", b"%PDF"), strict=True):
-        paths = draw_figures(charts[:2] + charts[-2:], tmp_path / form, form, "zh")
+def test_the_same_charts_for_print(translator: Path, tmp_path: Path, capsys: Any) -> None:
+    charts = {chart.name: chart for chart in charts_of(Subject(translator))}
+    drawn = ("loss", "gradient-norm", "gradient-over-training-0", "spectrum-0", "gates-0", "alignment-0")
+    assert "gradient-by-lag" in charts
+    inspect(translator, figures=tmp_path / "svg", form="svg")
+    assert capsys.readouterr().out.split() == [str(tmp_path / "svg" / f"{name}.svg") for name in charts]
+    for form, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        names = drawn if form == "png" else drawn[:1]
+        paths = draw_figures([charts[name] for name in names], tmp_path / form / "zh", cast("Form", form), "zh")
+        assert [path.name for path in paths] == [f"{name}.{form}" for name in names]
         assert all(path.read_bytes().startswith(begins) for path in paths)
-        assert paths[0].name == f"loss.{form}"
-    again = draw_figures(charts[:1], tmp_path / "again", "svg", "zh")
-    assert again[0].read_bytes() == (tmp_path / "svg" / "loss.svg").read_bytes()
+    again = draw_figures([charts["loss"]], tmp_path / "again", "svg", "zh")
+    assert again[0].read_bytes() == (tmp_path / "svg" / "zh" / "loss.svg").read_bytes()
 
 
 def test_a_report_that_cannot_be_written_costs_nothing(model: Path, tmp_path: Path, capsys: Any) -> None:
@@ -148,36 +169,39 @@ def test_a_report_that_cannot_be_written_costs_nothing(model: Path, tmp_path: Pa
     assert not (tmp_path / "page.html").exists()
 
 
-def test_on_the_command_line(model: Path, tmp_path: Path) -> None:
+def test_on_the_command_line(model: Path, tmp_path: Path, capsys: Any) -> None:
     corpus = model.parent / "corpus.txt"
     run = ostinato("fit", "language-model", corpus, "-o", tmp_path / "mine", "--json", *OPTIONS)
     assert json.loads(run.stdout)["report"] == str(tmp_path / "mine" / "report.html")
     assert (tmp_path / "mine" / "report.html").exists()
-    run = ostinato("inspect", tmp_path / "mine", corpus, "-o", tmp_path / "page.html", "--lang", "zh", "--json")
-    assert json.loads(run.stdout) == {"report": str(tmp_path / "page.html")}
+    inspect(tmp_path / "mine", [str(corpus)], tmp_path / "page.html", lang="zh", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"report": str(tmp_path / "page.html")}
     assert '<html lang="zh-CN">' in (tmp_path / "page.html").read_text("utf-8")
-    drawn = ostinato("inspect", tmp_path / "mine", "--figures", tmp_path / "figures", "--format", "svg").stdout.split()
-    assert str(tmp_path / "figures" / "loss.svg") in drawn
-    assert "one of en, zh" in ostinato("inspect", tmp_path / "mine", "--lang", "fr", status=2).stderr
-    assert "leave out" in ostinato("inspect", model, "--figures", tmp_path, "--open", status=2).stderr
+    with pytest.raises(SettingsError, match="one of en, zh"):
+        inspect(model, lang="fr")
+    with pytest.raises(SettingsError, match="one of png, svg, pdf"):
+        inspect(model, figures=tmp_path, form="gif")
+    with pytest.raises(SettingsError, match="leave out"):
+        inspect(model, figures=tmp_path, open_it=True)
     assert "no such folder" in ostinato("inspect", tmp_path / "none", status=1).stderr
 
 
 @browser
-def test_a_reader_uses_the_page(model: Path, tmp_path: Path) -> None:
-    path = write_report(model, output=tmp_path / "page.html")
+def test_a_reader_uses_the_page(model: Path, pages: dict[str, Path], tmp_path: Path) -> None:
+    path = pages["model"]
     with chromium.Page() as page:
         page.open(path.as_uri())
         assert page.run("document.querySelectorAll('.drawing .scatterlayer path.js-line').length") >= 3
         assert page.run("[...document.querySelectorAll('.drawing')].every(each => each.querySelector('svg'))")
         tokens = "[...document.querySelectorAll('[data-part=text] span')]"
         colours = f"JSON.stringify({tokens}.map(each => each.style.backgroundColor))"
+        chosen = int(page.run("document.querySelector('[data-part=unit]').value"))
         before = page.run(colours)
         page.run("document.querySelector('[data-part=next]').click()")
-        assert page.run("document.querySelector('[data-part=unit]').value") == "1"
+        assert page.run("document.querySelector('[data-part=unit]').value") == str((chosen + 1) % 24)
         after = page.run(colours)
         assert before != after
-        page.run("(unit => { unit.value = 0; unit.dispatchEvent(new Event('change')); })"
+        page.run(f"(unit => {{ unit.value = {chosen}; unit.dispatchEvent(new Event('change')); }})"
                  "(document.querySelector('[data-part=unit]'))")  # fmt: skip
         assert page.run(colours) == before
 
@@ -200,25 +224,24 @@ def test_a_reader_uses_the_page(model: Path, tmp_path: Path) -> None:
 
 
 @browser
-def test_nothing_of_a_user_is_run(model: Path, classifier: Path, translator: Path, tmp_path: Path) -> None:
+def test_nothing_of_a_user_is_run(pages: dict[str, Path]) -> None:
     with chromium.Page(dark=True) as page:
-        for number, folder in enumerate((model, classifier, translator)):
-            path = write_report(folder, output=tmp_path / f"{number}.html")
+        for path in pages.values():
             page.open(path.as_uri())
             assert page.run("window.hacked === undefined && !document.querySelector('img')")
             assert page.run("document.documentElement.dataset.theme") == "dark"
             assert_quiet(page, path)
-        page.open((tmp_path / "0.html").as_uri())
-        assert "window.hacked=1" in page.run("document.querySelector('[data-part=text]').textContent")
-        page.open((tmp_path / "1.html").as_uri())
-        assert "</script>" in page.run("document.querySelector('[data-chart=confusion]').textContent")
+            if path == pages["model"]:
+                assert "window.hacked=1" in page.run("document.querySelector('[data-part=text]').textContent")
+            if path == pages["classifier"]:
+                assert "</script>" in page.run("document.querySelector('[data-chart=confusion]').textContent")
 
 
 @browser
-def test_on_a_phone_nothing_is_cut_off(model: Path, classifier: Path, translator: Path, tmp_path: Path) -> None:
+def test_on_a_phone_nothing_is_cut_off(pages: dict[str, Path]) -> None:
     with chromium.Page(width=360, height=740, phone=True) as page:
-        for number, folder in enumerate((model, classifier, translator)):
-            page.open(write_report(folder, output=tmp_path / f"{number}.html").as_uri())
+        for path in pages.values():
+            page.open(path.as_uri())
             assert page.run("document.documentElement.scrollWidth") <= 360
             seen = "[...document.querySelectorAll('main *')].filter(each => !each.closest('nav, svg'))"
             beyond = f"{seen}.filter(each => each.getBoundingClientRect().right > 361).map(each => each.outerHTML)"

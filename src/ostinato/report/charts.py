@@ -56,6 +56,8 @@ class Line:
     points: bool = False
     """Points without a line."""
     dashed: bool = False
+    colour: int | None = None
+    """Which of the colours; by its place among the lines if None."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Grid:
     unit: Words
     log: bool = False
     """Whether colours tell powers of ten."""
+    even: bool = False
+    """Whether all rows are of one height, whatever their numbers."""
     counted: bool = False
     """Whether values are written into their fields."""
 
@@ -116,7 +120,7 @@ class Chart:
             grid = self.grid
             found["grid"] = {
                 "columns": plain(grid.columns), "rows": plain(grid.rows), "values": [plain(row) for row in grid.values],
-                "unit": grid.unit._asdict(), "log": grid.log, "counted": grid.counted,
+                "unit": grid.unit._asdict(), "log": grid.log, "even": grid.even, "counted": grid.counted,
             }  # fmt: skip
         return found
 
@@ -128,7 +132,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
 def _line(line: Line) -> dict[str, Any]:
     shown = thinned(len(line.x))
     x, y = np.asarray(line.x, float)[shown], np.asarray(line.y, float)[shown]
-    options = {name: True for name in ("second", "points", "dashed") if getattr(line, name)}
+    options: dict[str, Any] = {name: True for name in ("second", "points", "dashed") if getattr(line, name)}
+    options |= {} if line.colour is None else {"colour": line.colour}
     return {"name": line.name._asdict(), "x": plain(x), "y": plain(y), **options}
 
 

@@ -94,7 +94,8 @@ def _draw(figure: Any, chart: Chart, lang: str) -> None:
         second.spines["right"].set_visible(True)
         if chart.second.share:
             second.set_ylim(0, 1.02)
-    for line, colour in zip(chart.lines, _cycled(len(chart.lines)), strict=True):
+    for index, line in enumerate(chart.lines):
+        colour = _COLOURS[(index if line.colour is None else line.colour) % len(_COLOURS)]
         where = second if line.second and second is not None else axes
         y = np.asarray(line.y, float)
         y = np.where(y > 0, y, np.nan) if chart.y.log and not line.second else y
@@ -137,10 +138,12 @@ def _grid(figure: Any, axes: Any, grid: Grid, lang: str) -> None:
     shades = LinearSegmentedColormap.from_list("shades", _SHADES)
     named = _named(grid)
     columns = np.arange(len(grid.columns)) if named else np.asarray(grid.columns, float)
-    rows = np.arange(len(grid.rows)) if named else np.asarray(grid.rows, float)
+    rows = np.arange(len(grid.rows)) if named or grid.even else np.asarray(grid.rows, float)
     picture = axes.pcolormesh(columns, rows, values, norm=norm, cmap=shades, shading="nearest")
     figure.colorbar(picture, ax=axes, label=plain_text(grid.unit.of(lang)))
     if not named:
+        if grid.even:
+            axes.set_yticks(rows[::3], [f"{float(each):g}" for each in grid.rows[::3]])
         return
     axes.invert_yaxis()
     axes.set_xticks(columns, [_cut(each) for each in grid.columns], rotation=50, ha="right", rotation_mode="anchor")
@@ -167,7 +170,3 @@ def _cut(name: Any) -> str:
 
 def _named(grid: Grid) -> bool:
     return any(isinstance(each, str) for each in grid.columns)
-
-
-def _cycled(count: int) -> list[str]:
-    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]

@@ -14,19 +14,19 @@ _LAG = Axis(Words("lag k, steps", "时滞 k，步"))
 
 
 def gradient_charts(measured: Measurements) -> list[Chart]:
-    """The gradient by lag of every layer, now; and the Jacobians' largest singular values."""
+    """The gradient by lag of every layer, now."""
     layers = [layer for layer in measured.layers if len(layer.gradient_by_lag)]
     lines = [Line(_with_half_life(layer), np.arange(len(layer.gradient_by_lag)), layer.gradient_by_lag)
              for layer in layers]  # fmt: skip
     by_lag = Chart(
         "gradient-by-lag", Words("Gradient by lag, now", "当前各时滞的梯度"), _LAG,
-        Axis(Words("‖∂L_t/∂h_{t−k}‖", "‖∂L_t/∂h_{t−k}‖"), log=True), lines,
+        Axis(Words("‖∂Lₜ/∂hₜ₋ₖ‖", "‖∂Lₜ/∂hₜ₋ₖ‖"), log=True), lines,
         note=Words("How much the loss of a step depends on the hidden state k steps before. A straight fall is "
                    "exponential: in brackets the steps in which it halves.",
                    "某一步的损失对 k 步之前隐藏状态的依赖程度。直线下降即指数衰减：括号内为减半所需的步数。"),
         wide=True,
     )  # fmt: skip
-    return [chart for chart in (by_lag, _singular(measured)) if not chart.empty]
+    return [] if by_lag.empty else [by_lag]
 
 
 def _with_half_life(layer: LayerMeasurements) -> Words:
@@ -44,7 +44,7 @@ def _singular(measured: Measurements) -> Chart:
             log10 = layer.jacobian_log_singular[:, 0] / math.log(10)
             lines.append(Line(layer_words(layer.name), layer.jacobian_lags, log10))
     return Chart(
-        "jacobian", Words("Largest singular value of ∂s_t/∂s_{t−k}", "∂s_t/∂s_{t−k} 的最大奇异值"), _LAG,
+        "jacobian", Words("Largest singular value of ∂sₜ/∂sₜ₋ₖ", "∂sₜ/∂sₜ₋ₖ 的最大奇异值"), _LAG,
         Axis(Words("log₁₀ σ₁", "log₁₀ σ₁")), lines,
         note=Words("Far below 0, whatever stood k steps ago is forgotten; far above 0, it explodes.",
                    "远低于 0：k 步之前的内容已被遗忘；远高于 0：梯度爆炸。"),
@@ -52,8 +52,9 @@ def _singular(measured: Measurements) -> Chart:
 
 
 def spectrum_charts(measured: Measurements) -> list[Chart]:
-    """The eigenvalues of every layer's mean one-step Jacobian, in the complex plane."""
-    charts = []
+    """The Jacobians' largest singular values; and the eigenvalues of every layer's mean one-step Jacobian."""
+    singular = _singular(measured)
+    charts = [] if singular.empty else [singular]
     for number, layer in enumerate(measured.layers):
         if not len(layer.eigenvalues):
             continue
@@ -83,13 +84,14 @@ def gate_charts(measured: Measurements) -> list[Chart]:
         if not layer.saturation:
             continue
         lines = []
-        for gate, ends in layer.saturation.items():
+        for colour, (gate, ends) in enumerate(layer.saturation.items()):
             for end, share in zip((Words("low", "低端"), Words("high", "高端")), np.atleast_2d(ends), strict=False):
                 if layer.activations.get(gate) == "relu" and end.en == "high":
                     continue  # it has no such end
                 ordered = np.sort(share)[::-1]
                 x = np.arange(1, len(ordered) + 1) / len(ordered)
-                lines.append(Line(Words(f"{gate}, {end.en}", f"{gate}，{end.zh}"), x, ordered, dashed=end.en == "low"))
+                told = Words(f"{gate}, {end.en}", f"{gate}，{end.zh}")
+                lines.append(Line(told, x, ordered, dashed=end.en == "low", colour=colour))
         name = layer_words(layer.name)
         dead, idle = int(layer.dead.sum()), int(layer.idle.sum())
         charts.append(
@@ -113,7 +115,7 @@ def state_charts(measured: Measurements) -> list[Chart]:
             lines.append(Line(Words(f"{name.en}: {part}", f"{name.zh}：{part}"), np.arange(1, len(norm) + 1), norm))
     chart = Chart(
         "state-norm", Words("Norm of the state", "状态的范数"), Axis(Words("step of the sequence", "序列中的步")),
-        Axis(Words("‖s_t‖", "‖s_t‖")), lines,
+        Axis(Words("‖sₜ‖", "‖sₜ‖")), lines,
         note=Words("A state that grows without end meets inputs for which it was not trained.",
                    "状态若无限增长，就会进入训练时未见过的区域。"),
     )  # fmt: skip

@@ -84,8 +84,10 @@ SECTIONS = (
         lambda subject: [] if subject.measured.forgetting is None else [forgetting_chart(subject.measured.forgetting)],
     ),
     Section(
-        "spectrum", Words("One step's Jacobian", "单步雅可比矩阵"),
-        Words("The eigenvalues of ∂s_t/∂s_{t−1}, as a mean over the text.", "∂s_t/∂s_{t−1} 在文本上的平均的特征值。"),
+        "spectrum", Words("What a step keeps", "每一步保留什么"),
+        Words("The Jacobian of the state: over many steps its largest singular value, of one step, as a mean over the "
+              "text, its eigenvalues.",
+              "状态的雅可比矩阵：多步的最大奇异值，以及单步（在文本上取平均）的特征值。"),
         ("measured",), lambda subject: spectrum_charts(subject.measured),
     ),
     Section(

@@ -122,7 +122,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
     """As the page has it: what is the case, the limit, the cause, and each change as the option to pass."""
     plain, bound = finding.plain(), f"{number(finding.threshold.value)} {finding.threshold.unit}".strip()
     good = finding.severity == "good"
-    limit = Words(f"{bound}; {finding.threshold.why.en}", f"{bound}；{finding.threshold.why.zh}")
+    limit = Words(
+        f"{bound}; {finding.threshold.why.en}", f"{number(finding.threshold.value)}；{finding.threshold.why.zh}"
+    )
     return {
         **{name: plain[name] for name in ("name", "severity", "title", "where", "seen", "cause", "advice", "source")},
         "threshold": None if good else limit._asdict(),

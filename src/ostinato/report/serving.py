@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._answer(HTTPStatus.NO_CONTENT, "application/json", b"")
                 else:
                     self._answer(HTTPStatus.OK, "application/json", embedded(content).encode())
-            elif asked.path == f"/{REPORT}":
+            elif asked.path == f"/{REPORT}" and (server.folder / REPORT).is_file():
                 self._answer(HTTPStatus.OK, "text/html", (server.folder / REPORT).read_bytes())
             else:
                 self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"There is nothing here.\n")

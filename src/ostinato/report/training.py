@@ -10,6 +10,10 @@ from ostinato.report.charts import Axis, Chart, Grid, Line, Words
 _STEP = Axis(Words("optimiser's step", "优化步"))
 _MOST_ROWS = 60  # of a picture over a training: evaluations
 
+_CAUSES = {
+    "step size": "步长", "clipping": "裁剪", "batch composition": "批次构成", "shared": "共同", "unexplained": "未解释",
+}  # fmt: skip
+
 
 def training_charts(run: RunMeasurements) -> list[Chart]:
     """Loss, gradient norm with clip rate, step sizes; those of which the history has numbers."""
@@ -73,8 +77,9 @@ def _deviation(run: RunMeasurements) -> Chart:
     note = None
     if run.variance_explained:
         parts = sorted(run.variance_explained.items(), key=lambda each: -each[1])
-        told = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in parts)
-        note = Words(f"Of its variance: {told}.", f"其方差中：{told}。")
+        en = ", ".join(f"{name} {share:.0%}" for name, share in parts)
+        zh = "，".join(f"{_CAUSES.get(name, name)} {share:.0%}" for name, share in parts)
+        note = Words(f"What its variance goes with: {en}.", f"其方差的来源：{zh}。")
     y = Axis(Words("deviation, nats", "标准差，奈特"))
     return Chart("loss-deviation", title, _STEP, y, _known([line]), note=note)
 
@@ -88,7 +93,7 @@ def _reach(name: str, steps: np.ndarray, lags: np.ndarray, values: np.ndarray, n
         "is learned from.",
         "每列是一次评估，向上是回溯的步数。颜色越早变淡，越久远的输入越学不到东西。",
     )
-    grid = Grid(steps[shown], lags, values[shown].T, Words("‖∂L/∂h‖", "‖∂L/∂h‖"), log=True)
+    grid = Grid(steps[shown], lags, values[shown].T, Words("‖∂L/∂h‖", "‖∂L/∂h‖"), log=True, even=True)
     lag = Axis(Words("lag, steps", "时滞，步"))
     return Chart(f"gradient-over-training-{number}", title, _STEP, lag, grid=grid, note=note)
 

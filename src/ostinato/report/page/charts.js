@@ -8,11 +8,24 @@ const DRAWN = new Map(); // place in the page → its chart
 
 const narrow = () => window.innerWidth <= 720;
 
-function axis(about, extra = {}) {
+// Powers of ten, and 1, 2, 5 between them where they are few: plotly's own are crowded.
+function logTicks(values) {
+  const known = values.filter((value) => value > 0);
+  if (!known.length) return {};
+  const low = Math.log10(Math.min(...known)), high = Math.log10(Math.max(...known));
+  const digits = high - low > 3 ? [1] : high - low > 0.8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8], ticks = [];
+  for (let power = Math.floor(low) - 1; power <= Math.ceil(high); power++) ticks.push(...digits.map((digit) => digit * 10 ** power));
+  const every = digits.length > 1 ? 1 : Math.max(1, Math.ceil((high - low) / 6));
+  const superscript = (power) => `10<sup>${power}</sup>`;
+  const shown = ticks.filter((_, index) => index % every === 0);
+  return { tickvals: shown, ticktext: shown.map((tick) => (tick >= 1e-3 && tick < 1e4 ? String(Number(tick.toPrecision(2))) : digits.length > 1 ? tick.toExponential(0) : superscript(Math.round(Math.log10(tick))))) };
+}
+
+function axis(about, extra = {}, values = []) {
   const grid = style("--rule");
   return {
     title: { text: escaped(told(about.title)), font: { size: 12, color: style("--soft") }, standoff: 8 }, automargin: true,
-    type: about.log ? "log" : "linear", nticks: about.log ? 6 : undefined, tickformat: about.share ? ",.0%" : undefined, exponentformat: "power",
+    type: about.log ? "log" : "linear", ...(about.log ? logTicks(values) : {}), tickformat: about.share ? ",.0%" : undefined, exponentformat: "power",
     gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { size: 11, color: style("--soft") },
     fixedrange: narrow(), ...extra,
   };
@@ -27,8 +40,8 @@ function traces(chart) {
   return chart.lines.map((line, index) => ({
     type: "scatter", name: escaped(told(line.name)), x: line.x, y: (chart.y.log && !line.second) ? line.y.map((value) => (value > 0 ? value : null)) : line.y,
     mode: line.points || line.x.length === 1 ? "markers" : line.x.length <= 24 ? "lines+markers" : "lines", yaxis: line.second ? "y2" : "y",
-    line: { color: colours[index % colours.length], width: 2, dash: line.dashed ? "dot" : "solid" },
-    marker: { color: colours[index % colours.length], size: line.points || line.x.length > 1 ? 5 : 8, opacity: line.points ? 0.7 : 1 },
+    line: { color: colours[(line.colour ?? index) % colours.length], width: 2, dash: line.dashed ? "dot" : "solid" },
+    marker: { color: colours[(line.colour ?? index) % colours.length], size: line.points || line.x.length > 1 ? 5 : 8, opacity: line.points ? 0.7 : 1 },
     hovertemplate: chart.circle ? "%{x:.3f} %{y:+.3f} i<extra></extra>" : undefined,
   }));
 }
@@ -45,7 +58,7 @@ function heat(chart) {
   const powers = grid.log && ticks.length >= 2;
   const few = grid.columns.length < 2 && !named;
   return {
-    type: "heatmap", z: values, x: named ? undefined : few ? grid.columns.map(String) : grid.columns, y: named ? undefined : grid.rows,
+    type: "heatmap", z: values, x: named ? undefined : few ? grid.columns.map(String) : grid.columns, y: named ? undefined : grid.even ? grid.rows.map(String) : grid.rows,
     customdata: grid.values, colorscale: shades.map((colour, index) => [index / (shades.length - 1), colour]),
     hovertemplate: named ? "%{text}<extra></extra>" : "%{x}, %{y}: %{customdata:.3g}<extra></extra>",
     text: named ? grid.values.map((row, y) => row.map((value, x) => `${whole(grid.rows[y])} ← ${whole(grid.columns[x])}: ${number(value)}`)) : undefined,
@@ -72,15 +85,16 @@ function layout(chart, place) {
   const alone = chart.wide || !place.closest(".charts") || place.closest(".card").matches(":only-child");
   const wide = STATE.printing ? (alone ? 670 : 310) : place.clientWidth || 640; // A4 between its margins
   let height = narrow() ? 300 : chart.wide ? 340 : 310;
-  if (chart.circle) height = Math.min(430, wide);
+  if (chart.circle) height = Math.min(360, wide);
   if (named) height = Math.min(900, Math.max(240, grid.rows.length * 24 + 130));
   const found = {
     height, width: wide, autosize: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: style("--sans"), color: style("--ink"), size: 12 }, margin: { l: 52, r: chart.second ? 48 : 12, t: 12, b: 44 },
+    font: { family: style("--sans"), color: style("--ink"), size: 12 }, margin: { l: 52, r: chart.second ? 48 : 12, t: 12, b: 40 },
     showlegend: chart.lines.length > 1 || (chart.lines.length === 1 && chart.lines[0].name.en.includes("(")), legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
     hovermode: grid || chart.circle ? "closest" : "x unified",
     hoverlabel: { bgcolor: style("--card"), bordercolor: style("--rule"), font: { color: style("--ink"), family: style("--sans"), size: 12 } },
-    xaxis: axis(chart.x), yaxis: axis(chart.y),
+    xaxis: axis(chart.x, {}, chart.lines.flatMap((line) => line.x)),
+    yaxis: axis(chart.y, {}, chart.lines.filter((line) => !line.second).flatMap((line) => line.y)),
   };
   if (chart.second) found.yaxis2 = axis(chart.second, { overlaying: "y", side: "right", showgrid: false, tickmode: "auto", nticks: 6, range: chart.second.share ? [0, 1.02] : undefined });
   if (chart.y.share) found.yaxis.range = [0, 1.02];
@@ -89,6 +103,7 @@ function layout(chart, place) {
     Object.assign(found.yaxis, ticked(grid.rows, 60), { autorange: "reversed" });
   }
   if (grid && !named && grid.columns.length < 2) found.xaxis.type = "category";
+  if (grid?.even && !named) Object.assign(found.yaxis, { type: "category", nticks: 8, showgrid: false });
   if (chart.circle) {
     const reach = 1.08 * Math.max(1, ...chart.lines.flatMap((line) => [...line.x, ...line.y].map(Math.abs)));
     found.xaxis.range = [-reach, reach];

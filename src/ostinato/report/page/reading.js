@@ -111,7 +111,7 @@ function reading(data) {
   text.addEventListener("pointerleave", colour);
 
   const features = element("select", { "data-part": "feature" });
-  const offered = [["given", ui("given")], ["position", ui("position")]];
+  const offered = [["position", ui("position")], ["given", ui("given")]];
   if (insideQuotes(pieces, begins).some((value) => value)) offered.unshift(["quotes", ui("quotes")]);
   if (data.surprise) offered.push(["surprise", ui("surprise")]);
   features.append(...offered.map(([value, name]) => element("option", { value }, name)));
@@ -144,10 +144,9 @@ function reading(data) {
 
   layers.addEventListener("change", () => choose(Number(layers.value), chosen.unit));
   unit.addEventListener("change", () => choose(chosen.layer, unit.value));
-  features.addEventListener("change", () => { asked(); search(); });
+  features.addEventListener("change", () => { data.sought = features.value; asked(); search(); });
   pattern.addEventListener("keydown", (event) => event.key === "Enter" && search());
   const step = (by, label, sign) => element("button", { type: "button", class: "push", "aria-label": label, title: label, "data-part": by > 0 ? "next" : "previous", onclick: () => choose(chosen.layer, chosen.unit + by) }, sign);
-  asked();
   const place = element("div", { class: "card wide block" },
     element("div", { class: "controls" },
       data.layers.length > 1 ? element("label", {}, ui("layer"), layers) : null,
@@ -155,6 +154,9 @@ function reading(data) {
       element("label", { class: "grow" }, ui("follow"), features), ...own,
       element("button", { type: "button", class: "push", "data-part": "find", onclick: search }, ui("find"))),
     found, text, status);
+  features.value = data.sought ?? features.options[0].value;
+  asked();
+  if (data.sought === undefined) { data.sought = features.value; search(); } // so that there is something to see
   choose(chosen.layer, chosen.unit);
   return place;
 }
