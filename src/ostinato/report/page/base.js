@@ -62,4 +62,9 @@ function bytes(base64) {
 }
 
 const number = (value, digits = 3) => (Number.isFinite(value) ? Number(value.toPrecision(digits)).toLocaleString(STATE.lang === "zh" ? "zh-CN" : "en-US", { maximumSignificantDigits: digits }) : "–");
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+const STYLES = new Map(); // of the theme: asking the browser makes it lay out the page
+const style = (name) => {
+  if (!STYLES.has(name)) STYLES.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return STYLES.get(name);
+};

@@ -24,7 +24,7 @@ function logTicks(values) {
 function axis(about, extra = {}, values = []) {
   const grid = style("--rule");
   return {
-    title: { text: escaped(told(about.title)), font: { size: 12, color: style("--soft") }, standoff: 8 }, automargin: true,
+    title: { text: escaped(told(about.title)), font: { size: 12, color: style("--soft") }, standoff: 8 },
     type: about.log ? "log" : "linear", ...(about.log ? logTicks(values) : {}), tickformat: about.share ? ",.0%" : undefined, exponentformat: "power",
     gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { size: 11, color: style("--soft") },
     fixedrange: narrow(), ...extra,
@@ -89,7 +89,7 @@ function layout(chart, place) {
   if (named) height = Math.min(900, Math.max(240, grid.rows.length * 24 + 130));
   const found = {
     height, width: wide, autosize: false, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: style("--sans"), color: style("--ink"), size: 12 }, margin: { l: 52, r: chart.second ? 48 : 12, t: 12, b: 40 },
+    font: { family: style("--sans"), color: style("--ink"), size: 12 }, margin: { l: 64, r: chart.second ? 62 : grid ? 70 : 12, t: chart.lines.length > 1 ? 12 : 10, b: 44 },
     showlegend: chart.lines.length > 1 || (chart.lines.length === 1 && chart.lines[0].name.en.includes("(")), legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
     hovermode: grid || chart.circle ? "closest" : "x unified",
     hoverlabel: { bgcolor: style("--card"), bordercolor: style("--rule"), font: { color: style("--ink"), family: style("--sans"), size: 12 } },
@@ -99,8 +99,8 @@ function layout(chart, place) {
   if (chart.second) found.yaxis2 = axis(chart.second, { overlaying: "y", side: "right", showgrid: false, tickmode: "auto", nticks: 6, range: chart.second.share ? [0, 1.02] : undefined });
   if (chart.y.share) found.yaxis.range = [0, 1.02];
   if (named) {
-    Object.assign(found.xaxis, ticked(grid.columns, Math.floor(wide / 22)), { tickangle: -50 });
-    Object.assign(found.yaxis, ticked(grid.rows, 60), { autorange: "reversed" });
+    Object.assign(found.xaxis, ticked(grid.columns, Math.floor(wide / 22)), { tickangle: -50, automargin: true });
+    Object.assign(found.yaxis, ticked(grid.rows, 60), { autorange: "reversed", automargin: true });
   }
   if (grid && !named && grid.columns.length < 2) found.xaxis.type = "category";
   if (grid?.even && !named) Object.assign(found.yaxis, { type: "category", nticks: 8, showgrid: false });

@@ -40,6 +40,7 @@ function make() {
 function theme(name) {
   STATE.theme = name;
   document.documentElement.dataset.theme = name;
+  STYLES.clear();
   redraw();
 }
 
