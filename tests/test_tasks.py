@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import ostinato
-from ostinato.errors import DataError, OstinatoError
+from ostinato.diagnostics.measure import measure
+from ostinato.diagnostics.measurements import Measurements
+from ostinato.errors import DataError, OstinatoError, SettingsError
 from ostinato.tasks import TASKS, task_class
 from ostinato.tasks.supervised import SupervisedModel
 from ostinato.training.signals import Interrupted
@@ -163,3 +165,20 @@ def test_bfloat16_trains(made: Made) -> None:
     data = DATA[made.model.task]
     model = type(made.model)(**TINY | data.settings | {"precision": "bf16", "epochs": 1})
     assert math.isfinite(model.fit(made.corpus, validation=made.corpus, progress=False).metrics["validation_loss"])
+
+
+def test_its_recurrent_layers_are_measured(made: Made) -> None:
+    if made.model.task == "tree-classifier":
+        with pytest.raises(SettingsError, match="a tree-classifier has no recurrent network over time"):
+            measure(made.model, made.corpus)
+        return
+    found = measure(made.model, made.corpus, rows=5)
+    assert found.task == made.model.task and found.layers and found.steps > 0
+    for layer in found.layers:
+        assert layer.rows > 0 and (layer.gradient_by_lag >= 0).all() and layer.gradient_by_lag.max() > 0
+    names = {layer.name for layer in found.layers}
+    assert len(names) == len(found.layers)
+    if made.model.task == "translator":
+        assert {"encoder, layer 0, forward", "encoder, layer 0, backward", "decoder, layer 0"} <= names
+    assert found.run is not None and set(found.run.gradient_by_lag) == names  # the same in the training itself
+    assert Measurements.from_json(found.to_json()).to_json() == found.to_json()

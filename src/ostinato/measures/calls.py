@@ -89,13 +89,17 @@ def watch(network: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[S
     outputs: dict[str, list[Tensor]] = {}
     handles, watching = [], True
 
-    def layer_hook(name: str) -> Callable[..., None]:
-        def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-            if watching:
-                given = _SIGNATURE.bind(layer, *args, **kwargs).arguments
-                state, lengths, resets = (given.get(key) for key in ("state", "lengths", "resets"))
-                call = Call(name, layer, given["inputs"], state, lengths, resets, [result[0]], result[1])
-                found.setdefault(name, []).append(call)
+    def layer_hook(name: str) -> Callable[..., Any]:
+        def hook(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Any:
+            if not watching:
+                return None
+            given = _SIGNATURE.bind(layer, *args, **kwargs).arguments
+            state, lengths, resets = (given.get(key) for key in ("state", "lengths", "resets"))
+            # aliases of what comes out, so that none of it is where another part comes from
+            outputs, final = result[0].view_as(result[0]), type(result[1])(*(part.view_as(part) for part in result[1]))
+            call = Call(name, layer, given["inputs"], state, lengths, resets, [outputs], final)
+            found.setdefault(name, []).append(call)
+            return (outputs, final, *result[2:])
 
         return hook
 
@@ -108,10 +112,11 @@ def watch(network: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[S
 
     stacks = _stacks(network)
     for name, module in stacks.items():
-        handles.append(module.register_forward_hook(stack_hook(name), with_kwargs=True))
         for inner, layer in module.named_modules(prefix=name):
             if isinstance(layer, Recurrent):
                 handles.append(layer.register_forward_hook(layer_hook(inner), with_kwargs=True))
+        # after a layer's own hook, whose aliases it is to see
+        handles.append(module.register_forward_hook(stack_hook(name), with_kwargs=True))
     try:
         loss = run()
     finally:

@@ -82,16 +82,16 @@ def gradient_by_lag(network: nn.Module, loss: Callable[[], Tensor], lags: int | 
     try:
         with torch.enable_grad():
             total, stacks = watch(network, loss)
-            # all at once: a loss whose gradient comes with it (`linear_cross_entropy`) has one backward
-            tensors = [[*stack.outputs, *(part for call in stack.calls for part in call.final)] for stack in stacks]
-            wanted = [tensor for each in tensors for tensor in each]
-            slopes = iter(torch.autograd.grad(total, wanted, allow_unused=True, retain_graph=True) if wanted else ())
-            read = [[next(slopes) for _ in each] for each in tensors]
-            alone = len(stacks) == 1
+            ends = [[*stack.outputs, *(part for call in stack.calls for part in call.final)] for stack in stacks]
+            read: Any = ()
+            if stacks:  # all at once: the loss of a large vocabulary goes back only once
+                flat = [end for each in ends for end in each]
+                read = torch.autograd.grad(total, flat, allow_unused=True, retain_graph=True)
+            slopes = iter(read)
             found = [
-                each
-                for stack, of_stack in zip(stacks, read, strict=True)
-                for each in _of_stack(of_stack, stack, alone, lags)
+                layer
+                for stack, each in zip(stacks, ends, strict=True)
+                for layer in _of_stack(stack, [next(slopes) for _ in each], len(stacks) == 1, lags)
             ]
     finally:
         for module in training:
@@ -128,8 +128,8 @@ def half_life(by_lag: np.ndarray, floor: float = 1e-3) -> Fit:
     return Fit(steps, math.nan if flat else 1 - left / spread)
 
 
-def _of_stack(read: list[Any], stack: Stack, alone: bool, lags: int | None) -> list[LayerGradient]:
-    """Of ∂L/∂(outputs of a stack, and final states of its calls); None where the loss does not read one."""
+def _of_stack(stack: Stack, read: list[Any], alone: bool, lags: int | None) -> list[LayerGradient]:
+    """The layers of a stack; `read` is ∂L/∂ of its outputs, then of every call's final state, None where unused."""
     pieces = [
         torch.zeros_like(piece) if slope is None else slope
         for piece, slope in zip(stack.outputs, read[: len(stack.outputs)], strict=True)

@@ -94,8 +94,8 @@ class Linearised:
         self.steps, self.rows, self.hidden = len(call.inputs), call.rows, layer.output_size
         weights, device = layer.weights(), call.inputs.device
         self.weights = weights._replace(
-            **{name: part.double() for name, part in weights._asdict().items() if isinstance(part, Tensor)},
-            vectors=tuple(part.double() for part in weights.vectors),
+            **{name: part.detach().double() for name, part in weights._asdict().items() if isinstance(part, Tensor)},
+            vectors=tuple(part.detach().double() for part in weights.vectors),
         )
         time = torch.arange(self.steps).unsqueeze(1)
         order = (self.lengths - 1 - time).clamp(min=0) if layer.reverse else time.expand(-1, self.rows)
@@ -170,11 +170,12 @@ class Linearised:
             torch.cat(after_matrices, -1) if after_matrices else none,
         )
 
-    def matrices(self, t: int) -> Tensor:
+    def matrices(self, t: int, rows: Any = slice(None)) -> Tensor:
         """J_t itself, [batch, state, state], rows by what comes out; parts of the state one after the other."""
+        count = len(torch.arange(self.rows)[rows])
         unit = torch.eye(self.size, dtype=torch.float64, device=self.states[0].device)
-        unit = unit.unsqueeze(1).expand(-1, self.rows, -1)
-        return torch.cat(self.push(t, unit.split(self.hidden, -1)), -1).permute(1, 2, 0)
+        unit = unit.unsqueeze(1).expand(-1, count, -1)
+        return torch.cat(self.push(t, unit.split(self.hidden, -1), rows), -1).permute(1, 2, 0)
 
     def _factor(self, inputs: Tensor, before: list[Tensor]) -> None:
         """Find every slope, stage by stage: each product's gates are free when what follows is differentiated."""

@@ -100,7 +100,7 @@ def mean_jacobian(steps: Linearised, samples: int = 8, rows: Sequence[int] | Non
     """The mean one-step Jacobian, [state, state], over some steps evenly spread and all rows chosen."""
     chosen, length = _rows(steps, rows)
     times = np.unique(np.linspace(0, length - 1, min(samples, length)).astype(int))
-    return np.mean([steps.matrices(int(t))[chosen].mean(0).cpu().numpy() for t in times], axis=0)
+    return np.mean([steps.matrices(int(t), chosen).mean(0).cpu().numpy() for t in times], axis=0)
 
 
 def eigenvalues(matrix: np.ndarray) -> np.ndarray:
