@@ -4,9 +4,9 @@
     python benchmarks/verdict.py --seeds 0 12          # those on which the thresholds were set
 
 A case is of one kind; the verdict on it is right if its first finding is the fault that was built in, and on a healthy
-case if there is no complaint at all. Recall: the share of a kind's cases that get their finding first. Precision: of all
-cases whose first finding names a kind, the share that are of that kind. `named` counts the fault anywhere in the list, and
-`false alarms` are cases of other kinds in which it is named at any place.
+case if there is no complaint at all. Recall: the share of a kind's cases that get their finding first. Precision: of
+all cases whose first finding names a kind, the share that are of that kind. `named` counts the fault anywhere in the
+list, and `false alarms` are cases of other kinds in which it is named at any place.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import torch
-from verdict_cases import KINDS, make_case
 
 from ostinato.diagnostics.diagnosis import diagnose
+from verdict_cases import KINDS, make_case
 
 
 def main() -> None:
@@ -83,13 +83,15 @@ def report(first: dict[tuple[str, int], str], anywhere: dict[tuple[str, int], li
         precision = f"{c['right'] / told:>9.2f}" if told else f"{'-':>9}"
         alarms = "" if healthy else f"{c['false']:>12}"
         print(f"{kind:<22}  {c['cases']:>5}  {c['right'] / c['cases']:>6.2f}  {precision}  {named:>5.2f}  {alarms}")
-    cases = sum(counted[kind]["cases"] for kind in kinds)
-    recall = sum(counted[kind]["right"] for kind in kinds) / cases
-    faults = [kind for kind in kinds if KINDS[kind][1]]
-    found = sum(counted[kind]["right"] for kind in faults)
-    named = sum(finding != "" for finding in first.values())
-    print(f"\nin all: {recall:.3f} of the cases right; of the faults {found / max(1, len([1 for (k, _) in first if k in faults])):.3f}"
-          f" found (recall), of the complaints {found / max(1, named):.3f} right (precision)")  # fmt: skip
+    faulty = [kind for kind in kinds if KINDS[kind][1]]
+    found = sum(counted[kind]["right"] for kind in faulty)
+    complaints = sum(finding != "" for finding in first.values())
+    faults = sum(counted[kind]["cases"] for kind in faulty)
+    right, cases = sum(counted[kind]["right"] for kind in kinds), sum(counted[kind]["cases"] for kind in kinds)
+    print(
+        f"\nof {faults} faults {found / max(1, faults):.3f} are found (recall); of {complaints} complaints "
+        f"{found / max(1, complaints):.3f} are right (precision); of all {cases} cases {right / cases:.3f} are right"
+    )
 
 
 if __name__ == "__main__":

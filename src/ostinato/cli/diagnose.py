@@ -48,6 +48,7 @@ def diagnose(
     trained on the same data in a temporary folder, and a table says which helps; the model itself is never touched.
     """
     from ostinato.diagnostics.diagnosis import diagnose as measured
+    from ostinato.diagnostics.trying import cures, reading, table, try_cures
 
     language: Any = _language(lang)
     if not try_:
@@ -58,7 +59,6 @@ def diagnose(
     diagnosis = measured(model, held_out or None)
     results: list[Any] = []
     if try_:
-        from ostinato.diagnostics.trying import cures, reading, table, try_cures
 
         def tell(message: str) -> None:
             if not quiet:

@@ -17,7 +17,7 @@ from ostinato.diagnostics.measure import measure
 from ostinato.diagnostics.measurements import Measurements
 from ostinato.diagnostics.run import measure_run
 from ostinato.diagnostics.verdict import verdict
-from ostinato.errors import BundleError, MissingExtra
+from ostinato.errors import BundleError, MissingExtra, SettingsError
 from ostinato.tasks import load, task_class
 from ostinato.tasks.corpus import Sources
 
@@ -132,6 +132,8 @@ def diagnose(model: Any, data: Sources | None = None) -> Diagnosis:
     opened = open_model(model) if isinstance(model, str | Path) else model
     if data is not None:
         return Diagnosis(measure(opened, data))
+    if not hasattr(opened, "fit_again"):
+        raise SettingsError(f"a {opened.task} has no recurrent network and no steps: there is nothing to diagnose")
     settings = opened.settings.plain()
     run = measure_run(opened.history, settings)
     return Diagnosis(Measurements(opened.task, 0, settings.get("bptt_steps") or None, [], run=run, settings=settings))

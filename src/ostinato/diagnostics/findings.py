@@ -26,13 +26,16 @@ class Text(NamedTuple):
         """In one language."""
         return self.zh if language == "zh" else self.en
 
+    def __str__(self) -> str:
+        return self.en
+
 
 @dataclass(frozen=True)
 class Threshold:
     """A limit, and why it stands there."""
 
     value: float
-    unit: str
+    unit: Text
     why: Text
 
 
@@ -91,6 +94,8 @@ class Finding:
     advice: Text
     """What to do, where no setting does it."""
     source: str
+    follows: tuple[Finding, ...] = ()
+    """What else was found and is likely to go once this is mended."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it; numbers that are not finite as strings."""
@@ -102,7 +107,7 @@ class Finding:
             "evidence": [{"name": e.name, "value": _number(e.value), "unit": e.unit} for e in self.evidence],
             "threshold": {
                 "value": self.threshold.value,
-                "unit": self.threshold.unit,
+                "unit": self.threshold.unit._asdict(),
                 "why": self.threshold.why._asdict(),
             },
             "seen": self.seen._asdict(),
@@ -112,6 +117,7 @@ class Finding:
             ],
             "advice": self.advice._asdict(),
             "source": self.source,
+            "follows": [finding.plain() for finding in self.follows],
         }
 
     def said(self, language: Language = "en") -> str:
@@ -127,7 +133,7 @@ class Finding:
         lines = [f"{head}（{where}）" if zh and where else f"{head} ({where})" if where else head]
         lines.append(f"  {self.seen.said(language)}")
         if self.severity != "good":
-            bound = f"{number(self.threshold.value)} {self.threshold.unit}".strip()
+            bound = f"{number(self.threshold.value)} {self.threshold.unit.said(language)}".strip()
             lines.append(f"  {limit}{colon}{bound}{between}{self.threshold.why.said(language)}")
             lines.append(f"  {cause}{colon}{self.cause.said(language)}")
             comma = "，" if zh else ", "
@@ -135,6 +141,9 @@ class Finding:
             if self.advice.said(language):
                 lines.append(f"  {change}{colon}{self.advice.said(language)}")
         lines.append(f"  {source}{colon}{self.source}")
+        if self.follows:
+            names = ("、" if zh else "; ").join(each.title.said(language) for each in self.follows)
+            lines.append(f"  {'随之而来' if zh else 'what follows from it'}{colon}{names}")
         return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from ostinato.diagnostics.measurements import LayerMeasurements, Measurements
 
 FADED = Threshold(
     1e-3,
-    "of the gradient at lag 0",
+    Text("of the gradient at lag 0", "（相对于滞后 0 的梯度）"),
     Text(
         "a thousandth is lost in the noise between batches, ten half-lives back",
         "千分之一已淹没在批次间的噪声里，相当于十个半衰期",
@@ -18,7 +18,7 @@ FADED = Threshold(
 )
 FASTEST_HALVING = Threshold(
     1.0,
-    "step",
+    Text("step", "步"),
     Text(
         "a gradient that halves at every step is a thousandth after ten, and no matrix step of slope 1 does that",
         "每步减半的梯度十步后只剩千分之一，而导数为 1 的循环步不会如此",
@@ -26,7 +26,7 @@ FASTEST_HALVING = Threshold(
 )
 REACHED_SHARE = Threshold(
     0.1,
-    "of the steps back-propagated through",
+    Text("of the steps back-propagated through", "（占反向传播步数）"),
     Text(
         "beyond the reach nine tenths of the work of each backward pass teach nothing",
         "超出可及范围后，每次反向传播有九成的计算学不到东西",
@@ -34,7 +34,7 @@ REACHED_SHARE = Threshold(
 )
 GROWN = Threshold(
     10.0,
-    "times",
+    Text("times", "倍"),
     Text(
         "a gradient ten times larger at the far end than at the near one drowns what is near",
         "远端梯度若为近端的十倍，就会盖过近处的信息",
@@ -42,7 +42,7 @@ GROWN = Threshold(
 )
 WORTH = Threshold(
     0.02,
-    "nats a token",
+    Text("nats a token", "nat/词元"),
     Text("less is within what seeds of one setting differ by", "更小的差别与同一设置不同随机种子间的差别相当"),
 )
 CERTAIN = 6.0  # deviations: among a thousand lags, chance gives one so far off once in a million looks

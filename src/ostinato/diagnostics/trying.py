@@ -50,7 +50,8 @@ def cures(diagnosis: Diagnosis, most: int = MOST) -> list[Change]:
     What only trains longer is left out: the budget is the same for all.
     """
     found: dict[str, Change] = {}
-    for finding in diagnosis.verdict:
+    follow = [each for first in diagnosis.verdict for each in first.follows]
+    for finding in [*diagnosis.verdict, *follow]:
         for change in finding.changes:
             if change.name != "longer":
                 found.setdefault(change.option, change)
@@ -147,7 +148,8 @@ def table(results: Sequence[Tried], language: Language) -> str:
         if zh
         else ("change", "loss nats", "half-life steps", "seconds", "steps")
     )
-    best, rows = min(results, key=_loss), [heads]
+    best = min(results, key=_loss)
+    rows: list[tuple[str, ...]] = [heads]
     for each in results:
         name = "保持原样" if zh and not each.settings else each.name
         loss = f"{each.loss:.4f}{'*' if each is best else ' '}"

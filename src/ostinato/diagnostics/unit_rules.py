@@ -22,10 +22,10 @@ KEEPS: dict[str, tuple[str, int]] = {
 }
 """Cell → the gate that keeps the state, and the end at which it does; at the other end it forgets."""
 
-STUCK = 0.01  # of a gate's mean from its end: the sigmoid's slope there is below a twenty-fifth of its largest
-HALF_OF_UNITS = Threshold(
-    0.5,
-    "of the units",
+STUCK = 0.02  # of a gate's mean from its end: the sigmoid's slope there is below a twelfth of its largest
+MOST_UNITS = Threshold(
+    0.75,
+    Text("of the units", "的单元"),
     Text(
         "some units that always keep, or never do, are useful; when most do not choose, the gate is not in use",
         "个别单元总是保持或总是遗忘是有用的；多数单元都不再选择时，门就没有起作用",
@@ -33,7 +33,7 @@ HALF_OF_UNITS = Threshold(
 )
 NEARLY_ALL = Threshold(
     0.9,
-    "of units and steps",
+    Text("of units and steps", "的单元与步"),
     Text(
         "the slope of a tanh beyond ±0.95, or of a sigmoid beyond 0.1 and 0.9, is below a tenth and four "
         "tenths of its largest",
@@ -42,7 +42,7 @@ NEARLY_ALL = Threshold(
 )
 DEAD_UNITS = Threshold(
     0.1,
-    "of the units",
+    Text("of the units", "的单元"),
     Text(
         "a unit that is 0 at every step gets no gradient and stays so; a healthy layer has next to none",
         "始终为 0 的单元得不到梯度，也就不会恢复；健康的层几乎没有",
@@ -51,7 +51,7 @@ DEAD_UNITS = Threshold(
 MANY_DEAD = 0.4  # as large a share as is met with after too large a step (Karpathy 2016)
 IDLE_UNITS = Threshold(
     0.5,
-    "of the units",
+    Text("of the units", "的单元"),
     Text("a constant can stand in a bias: most of the layer does nothing", "常数可由偏置代替：该层大部分单元没有作用"),
 )
 
@@ -59,9 +59,9 @@ IDLE_UNITS = Threshold(
 def forget_gates(m: Measurements) -> list[Finding]:
     """The gate that keeps the state is always open or always closed.
 
-    Measured: of each unit the mean of the gate over all steps. Limit: half of the units within 0.01 of one end, where
-    the slope is too small to leave it; gates that a healthy network has learned to hold open or closed stay further
-    away. Source: Gers et al. 2000; Jozefowicz et al. 2015, section 5.
+    Measured: of each unit the mean of the gate over all steps. Limit: three quarters of the units within 0.02 of one
+    end, where the slope is too small to leave it; gates that a healthy network has learned to hold open or closed
+    stay further away. Source: Gers et al. 2000; Jozefowicz et al. 2015, section 5.
     """
     for layer in m.layers:
         gate, keeping = KEEPS.get(layer.cell, ("", HIGH))
@@ -69,7 +69,7 @@ def forget_gates(m: Measurements) -> list[Finding]:
             continue
         mean = layer.gate_mean[gate]
         for end, stuck in ((LOW, mean <= STUCK), (HIGH, mean >= 1 - STUCK)):
-            if float(stuck.mean()) >= HALF_OF_UNITS.value:
+            if float(stuck.mean()) >= MOST_UNITS.value:
                 return [_stuck(m, layer, gate, float(stuck.mean()), "open" if end == keeping else "closed")]
     return []
 
@@ -84,17 +84,17 @@ def _stuck(
     if how == "open":
         title = Text("The forget gates are always open", "遗忘门始终打开")
         seen = Text(
-            f"In {percent} % of the units gate {gate} keeps all but a hundredth of the state (mean of all: "
+            f"In {percent} % of the units gate {gate} keeps all but a fiftieth of the state (mean of all: "
             f"{number(mean)}).",
-            f"{percent} % 的单元中，门 {gate} 平均保留状态的 99 % 以上（全体均值 {number(mean)}）。",
+            f"{percent} % 的单元中，门 {gate} 平均保留状态的 98 % 以上（全体均值 {number(mean)}）。",
         )
         effect = Text("the state only adds up, and old input is never let go", "状态只增不减，旧输入从不被放下")
     else:
         title = Text("The forget gates are always closed", "遗忘门始终关闭")
         seen = Text(
-            f"In {percent} % of the units gate {gate} keeps less than a hundredth of the state (mean of all: "
+            f"In {percent} % of the units gate {gate} keeps less than a fiftieth of the state (mean of all: "
             f"{number(mean)}).",
-            f"{percent} % 的单元中，门 {gate} 平均保留状态的 1 % 以下（全体均值 {number(mean)}）。",
+            f"{percent} % 的单元中，门 {gate} 平均保留状态的 2 % 以下（全体均值 {number(mean)}）。",
         )
         effect = Text("the state does not last from step to step", "状态不能从一步延续到下一步")
     bias = settings.get("forget_bias")
@@ -110,7 +110,7 @@ def _stuck(
         changes.LAYER_NORM, changes.learning_rate(settings, 0.3), changes.GRU if layer.cell.endswith("lstm") else None,
     )  # fmt: skip
     return Finding(
-        f"forget-gates-{how}", "problem", title, _where(layer), evidence, HALF_OF_UNITS, seen, cause, pick, NO_ADVICE,
+        f"forget-gates-{how}", "problem", title, _where(layer), evidence, MOST_UNITS, seen, cause, pick, NO_ADVICE,
         "Gers et al. 2000; Jozefowicz et al. 2015, section 5",
     )  # fmt: skip
 

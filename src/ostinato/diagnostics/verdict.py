@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from ostinato.diagnostics import gradient_rules, training_rules, unit_rules
+from ostinato.diagnostics import gradient_rules, progress_rules, training_rules, unit_rules
 from ostinato.diagnostics.findings import NO_ADVICE, NOWHERE, SEVERITIES, Finding, Quantity, Text, Threshold, number
 from ostinato.diagnostics.measurements import Measurements
 
@@ -22,13 +23,25 @@ RULES: tuple[Callable[[Measurements], list[Finding]], ...] = (
     training_rules.clipping_always,
     training_rules.gradient_spikes,
     unit_rules.saturated_units,
-    training_rules.loss_jumps,
-    training_rules.not_converged,
-    training_rules.overfitting,
+    progress_rules.loss_jumps,
+    progress_rules.not_converged,
+    progress_rules.overfitting,
     unit_rules.idle_units,
 )
 """In the order in which to mend: what breaks the training comes before what it cannot learn, and "
 "that before what it does slowly."""
+
+
+_UNLEARNED = frozenset({"truncation-too-short", "not-converged", "idle-units"})
+_THROWN_ABOUT = _UNLEARNED | {"clipping-always", "saturated-units", "loss-jumps", "not-finite", "gradient-spikes"}
+CONSEQUENCES: dict[str, frozenset[str]] = {
+    "step-too-large": _THROWN_ABOUT | {"vanishing-gradient", "forget-gates-open", "forget-gates-closed"},
+    "exploding-gradient": _THROWN_ABOUT,
+    "dead-units": frozenset({"vanishing-gradient", "idle-units"}),
+    "step-too-small": _UNLEARNED | {"clipping-always"},
+    "forget-gates-closed": frozenset({"vanishing-gradient"}),
+}
+"""Finding → what it brings with it: told beneath it, for a cure of the one is likely to be one of the other."""
 
 
 def verdict(measurements: Measurements) -> list[Finding]:
@@ -42,7 +55,13 @@ def verdict(measurements: Measurements) -> list[Finding]:
     """
     found = [finding for rule in RULES for finding in rule(measurements)]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))  # stable: the rules' order within each
-    return found or [_good(measurements)]
+    told: list[Finding] = []
+    while found:
+        cause, *rest = found
+        brought = CONSEQUENCES.get(cause.name, frozenset())
+        told.append(replace(cause, follows=tuple(each for each in rest if each.name in brought)))
+        found = [each for each in rest if each.name not in brought]
+    return told or [_good(measurements)]
 
 
 def complaints(findings: list[Finding]) -> list[Finding]:
@@ -51,7 +70,7 @@ def complaints(findings: list[Finding]) -> list[Finding]:
 
 
 _RECORD_GOOD = Text("The training's record shows nothing wrong", "训练记录没有显示问题")
-_NONE = Threshold(0.0, "", Text("", ""))
+_NONE = Threshold(0.0, Text("", ""), Text("", ""))
 
 
 def _good(m: Measurements) -> Finding:
