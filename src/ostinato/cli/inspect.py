@@ -12,8 +12,8 @@ from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ostinato.diagnostics.findings import Language
     from ostinato.report.figures import Form
-    from ostinato.report.page import Language
 
 app = typer.Typer(add_completion=False)
 _FORMS = ("png", "svg", "pdf")
@@ -54,7 +54,7 @@ def inspect(
         from ostinato.report.writing import Subject, charts_of
 
         subject = Subject(model, tuple(held_out or ()), device)
-        drawn = draw_figures(charts_of(subject), figures, cast("Form", form), lang)
+        drawn = draw_figures(charts_of(subject), figures, cast("Form", form), cast("Language", lang))
         emit({"figures": [str(path) for path in drawn]}, as_json=True) if as_json else print(*drawn, sep="\n")
         return
     from ostinato.report.writing import write_report

@@ -13,7 +13,7 @@ from ostinato.errors import SettingsError
 from ostinato.report.serving import LOOPBACK, WatchServer
 
 if TYPE_CHECKING:
-    from ostinato.report.page import Language
+    from ostinato.diagnostics.findings import Language
 
 app = typer.Typer(add_completion=False)
 

@@ -5,40 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from ostinato.diagnostics.findings import Text
 
 MOST_POINTS = 1200
 """Of a line; of a longer one, this many are shown."""
 _DIGITS = 5  # of a number in the page: more than a pixel shows
 
 
-class Words(NamedTuple):
-    """A text of the page in both languages."""
-
-    en: str
-    zh: str
-
-    def of(self, lang: str) -> str:
-        """In a language, `en` or `zh`."""
-        return self.zh if lang == "zh" else self.en
-
-
-def same(text: str) -> Words:
-    """A text that is the same in both languages, such as a name.
-
-    >>> same("LSTM").of("zh")
-    'LSTM'
-    """
-    return Words(text, text)
-
-
 @dataclass(frozen=True)
 class Axis:
     """What an axis measures."""
 
-    title: Words
+    title: Text
     log: bool = False
     share: bool = False
     """From 0 to 1, told in per cent."""
@@ -48,7 +30,7 @@ class Axis:
 class Line:
     """A curve, or points."""
 
-    name: Words
+    name: Text
     x: Sequence[float] | np.ndarray
     y: Sequence[float] | np.ndarray
     second: bool = False
@@ -69,7 +51,7 @@ class Grid:
     rows: Sequence[Any] | np.ndarray
     values: np.ndarray
     """[rows, columns]"""
-    unit: Words
+    unit: Text
     log: bool = False
     """Whether colours tell powers of ten."""
     even: bool = False
@@ -82,20 +64,20 @@ class Grid:
 class Chart:
     """One picture.
 
-    >>> chart = Chart("loss", Words("Loss", "损失"), Axis(Words("step", "步")), Axis(Words("nats", "奈特")))
+    >>> chart = Chart("loss", Text("Loss", "损失"), Axis(Text("step", "步")), Axis(Text("nats", "奈特")))
     >>> chart.plain()["title"], chart.empty
     ({'en': 'Loss', 'zh': '损失'}, True)
     """
 
     name: str
     """Of its file, and of its place in the page."""
-    title: Words
+    title: Text
     x: Axis
     y: Axis
     lines: list[Line] = field(default_factory=list)
     second: Axis | None = None
     grid: Grid | None = None
-    note: Words | None = None
+    note: Text | None = None
     """How it is read."""
     circle: bool = False
     """Whether both axes have one scale, and a circle of radius one is drawn: the complex plane."""

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
+from ostinato.diagnostics.findings import Text
 from ostinato.diagnostics.held_out import HeldOut
 from ostinato.errors import SettingsError
-from ostinato.report.charts import Axis, Chart, Grid, Words
+from ostinato.report.charts import Axis, Chart, Grid
 from ostinato.tasks.alignment import Alignment
 
 NEIGHBOURS = 8
@@ -38,10 +39,10 @@ def confusion_chart(counts: Mapping[str, Mapping[str, int]]) -> Chart | None:
         return None
     values = np.array([[counts.get(right, {}).get(label, 0) for label in told] for right in told], float)
     return Chart(
-        "confusion", Words("Right label beside the one told", "正确标签与预测标签"), Axis(Words("told", "预测")),
-        Axis(Words("right", "正确")),
-        grid=Grid(told, told, values, Words("examples", "样本数"), counted=len(told) <= 12),
-        note=Words("Off the diagonal stand the mistakes.", "对角线之外是错误。"), wide=True,
+        "confusion", Text("Right label beside the one told", "正确标签与预测标签"), Axis(Text("told", "预测")),
+        Axis(Text("right", "正确")),
+        grid=Grid(told, told, values, Text("examples", "样本数"), counted=len(told) <= 12),
+        note=Text("Off the diagonal stand the mistakes.", "对角线之外是错误。"), wide=True,
     )  # fmt: skip
 
 
@@ -67,10 +68,10 @@ def alignments(model: Any, data: HeldOut) -> list[Alignment]:
 def alignment_chart(aligned: Alignment, number: int) -> Chart:
     """An alignment as a picture: the darker, the more."""
     return Chart(
-        f"alignment-{number}", Words("Where it looked", "注意力对齐"),
-        Axis(Words("source", "源")), Axis(Words("made", "译文")),
-        grid=Grid(aligned.source, aligned.target, np.array(aligned.weights, float), Words("weight", "权重")),
-        note=Words("A row for each token that was made, a column for each of the source.",
+        f"alignment-{number}", Text("Where it looked", "注意力对齐"),
+        Axis(Text("source", "源")), Axis(Text("made", "译文")),
+        grid=Grid(aligned.source, aligned.target, np.array(aligned.weights, float), Text("weight", "权重")),
+        note=Text("A row for each token that was made, a column for each of the source.",
                    "每行是生成的一个词元，每列是源文的一个词元。"),
         wide=True,
     )  # fmt: skip
@@ -134,13 +135,13 @@ def _embedding(model: Any) -> tuple[np.ndarray, list[str]] | None:
     return table.weight.detach().float().cpu().numpy(), tokens
 
 
-def samples(model: Any) -> list[tuple[Words, str]]:
+def samples(model: Any) -> list[tuple[Text, str]]:
     """Texts that a model writes, each with what was asked for."""
     if model.task in ("language-model", "ngram"):
         tokens = 300 if model.settings.level == "char" else 80
         return [
             (
-                Words(f"temperature {temperature}", f"温度 {temperature}"),
+                Text(f"temperature {temperature}", f"温度 {temperature}"),
                 model.generate("", tokens=tokens, temperature=temperature, seed=1),
             )
             for temperature in (0.5, 0.8, 1.0)
@@ -148,6 +149,6 @@ def samples(model: Any) -> list[tuple[Words, str]]:
     if model.task == "conditional-language-model":
         labels = model.codec.labels[:4]
         return [
-            (Words(f"label {each}", f"标签 {each}"), model.generate(label=each, tokens=80, seed=1)) for each in labels
+            (Text(f"label {each}", f"标签 {each}"), model.generate(label=each, tokens=80, seed=1)) for each in labels
         ]
     return []

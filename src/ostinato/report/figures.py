@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ostinato.diagnostics.findings import Language
 from ostinato.errors import MissingExtra
 from ostinato.files import write_bytes
 from ostinato.report.charts import Axis, Chart, Grid
@@ -22,7 +23,7 @@ _INCHES = 0.3  # of a row or a column with a name
 _LETTERS = 14  # of such a name
 
 
-def draw_figures(charts: Iterable[Chart], folder: Path, form: Form = "png", lang: str = "en") -> list[Path]:
+def draw_figures(charts: Iterable[Chart], folder: Path, form: Form = "png", lang: Language = "en") -> list[Path]:
     """Draw charts into files of a folder, which is made if it is not there; each whole or not at all.
 
     Args:
@@ -79,9 +80,9 @@ def _size(chart: Chart) -> tuple[float, float]:
     return (7.2, 3.6) if chart.wide else (5.4, 3.6)
 
 
-def _draw(figure: Any, chart: Chart, lang: str) -> None:
+def _draw(figure: Any, chart: Chart, lang: Language) -> None:
     axes = figure.add_subplot()
-    axes.set_title(plain_text(chart.title.of(lang)), loc="left")
+    axes.set_title(plain_text(chart.title.said(lang)), loc="left")
     _axis(axes.xaxis, axes.set_xscale, chart.x, lang)
     _axis(axes.yaxis, axes.set_yscale, chart.y, lang)
     if chart.grid is not None:
@@ -103,7 +104,7 @@ def _draw(figure: Any, chart: Chart, lang: str) -> None:
         style: dict[str, Any] = {"linestyle": ":" if line.dashed else "-", "linewidth": 1.6, **few}
         if line.points:
             style = {"linestyle": "none", "marker": "o", "markersize": 3, "alpha": 0.7}
-        where.plot(line.x, y, color=colour, label=plain_text(line.name.of(lang)), **style)
+        where.plot(line.x, y, color=colour, label=plain_text(line.name.said(lang)), **style)
     if chart.y.share:
         axes.set_ylim(0, 1.02)
     if chart.circle:
@@ -114,8 +115,8 @@ def _draw(figure: Any, chart: Chart, lang: str) -> None:
         figure.legend(loc="outside lower left", ncols=4, frameon=False)
 
 
-def _axis(axis: Any, set_scale: Any, about: Axis, lang: str) -> None:
-    axis.set_label_text(plain_text(about.title.of(lang)))
+def _axis(axis: Any, set_scale: Any, about: Axis, lang: Language) -> None:
+    axis.set_label_text(plain_text(about.title.said(lang)))
     if about.log:
         set_scale("log")
     if about.share:
@@ -124,7 +125,7 @@ def _axis(axis: Any, set_scale: Any, about: Axis, lang: str) -> None:
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def _grid(figure: Any, axes: Any, grid: Grid, lang: str) -> None:
+def _grid(figure: Any, axes: Any, grid: Grid, lang: Language) -> None:
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     axes.grid(visible=False)
@@ -140,7 +141,7 @@ def _grid(figure: Any, axes: Any, grid: Grid, lang: str) -> None:
     columns = np.arange(len(grid.columns)) if named else np.asarray(grid.columns, float)
     rows = np.arange(len(grid.rows)) if named or grid.even else np.asarray(grid.rows, float)
     picture = axes.pcolormesh(columns, rows, values, norm=norm, cmap=shades, shading="nearest")
-    figure.colorbar(picture, ax=axes, label=plain_text(grid.unit.of(lang)))
+    figure.colorbar(picture, ax=axes, label=plain_text(grid.unit.said(lang)))
     if not named:
         if grid.even:
             axes.set_yticks(rows[::3], [f"{float(each):g}" for each in grid.rows[::3]])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ostinato.diagnostics.findings import Text
 from ostinato.report.activations import Read
-from ostinato.report.charts import Words, plain
+from ostinato.report.charts import plain
 from ostinato.report.content import (
     alignment_chart,
     confusion_chart,
@@ -70,60 +71,60 @@ def _samples(subject: Any) -> dict[str, Any]:
 SECTIONS = (
     TRAINING,
     Section(
-        "gradient", Words("How far back it learns", "能学到多远"),
-        Words("The gradient of one late loss by the hidden state of earlier steps. What lies where it has faded cannot "
+        "gradient", Text("How far back it learns", "能学到多远"),
+        Text("The gradient of one late loss by the hidden state of earlier steps. What lies where it has faded cannot "
               "be learned from, however long the sequences are.",
               "某一后期损失对更早隐藏状态的梯度。梯度消失之处的内容，无论序列多长都无法学到。"),
         ("measured",), lambda subject: gradient_charts(subject.measured),
     ),
     REACH,
     Section(
-        "forgetting", Words("How much it remembers", "能记住多少"),
-        Words("The same targets, told with more and more of the text before them.", "同样的目标，给出越来越长的上文。"),
+        "forgetting", Text("How much it remembers", "能记住多少"),
+        Text("The same targets, told with more and more of the text before them.", "同样的目标，给出越来越长的上文。"),
         ("measured",),
         lambda subject: [] if subject.measured.forgetting is None else [forgetting_chart(subject.measured.forgetting)],
     ),
     Section(
-        "spectrum", Words("What a step keeps", "每一步保留什么"),
-        Words("The Jacobian of the state: over many steps its largest singular value, of one step, as a mean over the "
+        "spectrum", Text("What a step keeps", "每一步保留什么"),
+        Text("The Jacobian of the state: over many steps its largest singular value, of one step, as a mean over the "
               "text, its eigenvalues.",
               "状态的雅可比矩阵：多步的最大奇异值，以及单步（在文本上取平均）的特征值。"),
         ("measured",), lambda subject: spectrum_charts(subject.measured),
     ),
     Section(
-        "gates", Words("Gates and units", "门与单元"),
-        Words("A gate at an end of its range passes no gradient: a few such units are a memory, all of them a network "
+        "gates", Text("Gates and units", "门与单元"),
+        Text("A gate at an end of its range passes no gradient: a few such units are a memory, all of them a network "
               "that has stopped learning.",
               "处于量程末端的门不再传递梯度：少量这样的单元是记忆，若全部如此，网络就停止了学习。"),
         ("measured",), lambda subject: gate_charts(subject.measured) + state_charts(subject.measured),
     ),
     Section(
-        "activations", Words("What a unit does", "单元的行为"),
-        Words("A unit's output at every token, against its own largest: warm above zero, cold below. Choose a unit, or "
+        "activations", Text("What a unit does", "单元的行为"),
+        Text("A unit's output at every token, against its own largest: warm above zero, cold below. Choose a unit, or "
               "have those found that follow something in the text.",
               "某个单元在每个词元上的输出（相对其自身最大值）：暖色为正，冷色为负。可以选择单元，也可以查找随文本特征变化的单元。"),
         ("read",), kind="reading", data=_reading,
     ),
     Section(
-        "attention", Words("Where it looked", "注意力"),
-        Words("How much each token that was made attended to each of the source.",
+        "attention", Text("Where it looked", "注意力"),
+        Text("How much each token that was made attended to each of the source.",
               "每个生成的词元对源文各词元的关注程度。"),
         ("alignments",), kind="alignments", data=_alignments,
     ),
     Section(
-        "confusion", Words("What it confuses", "混淆矩阵"),
-        Words("On data that it has not learned from.", "在未学习过的数据上。"),
+        "confusion", Text("What it confuses", "混淆矩阵"),
+        Text("On data that it has not learned from.", "在未学习过的数据上。"),
         ("confusion",), _confusion_charts, kind="confused", data=_confused,
     ),
     Section(
-        "neighbours", Words("Neighbours of a word", "词的近邻"),
-        Words("Words whose embeddings point most the same way. Type one of the most frequent.",
+        "neighbours", Text("Neighbours of a word", "词的近邻"),
+        Text("Text whose embeddings point most the same way. Type one of the most frequent.",
               "嵌入方向最接近的词。可输入任一常用词。"),
         ("neighbours",), kind="neighbours", data=_neighbours,
     ),
     Section(
-        "samples", Words("What it writes", "生成样例"),
-        Words("Drawn from the model, token by token.", "由模型逐词元生成。"),
+        "samples", Text("What it writes", "生成样例"),
+        Text("Drawn from the model, token by token.", "由模型逐词元生成。"),
         ("samples",), kind="samples", data=_samples,
     ),
     TABLES,

@@ -11,37 +11,35 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ostinato.diagnostics.findings import Finding, number
-from ostinato.report.charts import Words, same
+from ostinato.diagnostics.findings import Finding, Language, Text, number
 from ostinato.report.live import told
 from ostinato.report.sections import Section
 
-Language = Literal["en", "zh"]
 SCRIPTS = ("base.js", "charts.js", "reading.js", "parts.js", "page.js")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _TILES = (
-    ("validation_perplexity", Words("perplexity, validation", "困惑度（验证）")),
-    ("validation_bits_per_character", Words("bits a character, validation", "每字符比特（验证）")),
-    ("validation_bleu", Words("BLEU, validation", "BLEU（验证）")),
-    ("validation_accuracy", Words("accuracy, validation", "准确率（验证）")),
-    ("validation_f1", Words("F1, validation", "F1（验证）")),
-    ("validation_pearson", Words("Pearson's r, validation", "皮尔逊相关（验证）")),
-    ("validation_mcc", Words("Matthews' correlation", "马修斯相关系数")),
-    ("validation_loss", Words("loss, validation", "损失（验证）")),
-    ("steps", Words("steps", "步数")),
-    ("epochs", Words("epochs", "轮数")),
-    ("training_seconds", Words("seconds of training", "训练秒数")),
+    ("validation_perplexity", Text("perplexity, validation", "困惑度（验证）")),
+    ("validation_bits_per_character", Text("bits a character, validation", "每字符比特（验证）")),
+    ("validation_bleu", Text("BLEU, validation", "BLEU（验证）")),
+    ("validation_accuracy", Text("accuracy, validation", "准确率（验证）")),
+    ("validation_f1", Text("F1, validation", "F1（验证）")),
+    ("validation_pearson", Text("Pearson's r, validation", "皮尔逊相关（验证）")),
+    ("validation_mcc", Text("Matthews' correlation", "马修斯相关系数")),
+    ("validation_loss", Text("loss, validation", "损失（验证）")),
+    ("steps", Text("steps", "步数")),
+    ("epochs", Text("epochs", "轮数")),
+    ("training_seconds", Text("seconds of training", "训练秒数")),
 )
 _TASKS = {
-    "language-model": Words("A language model", "语言模型"), "classifier": Words("A classifier", "分类器"),
-    "tagger": Words("A tagger", "标注器"), "translator": Words("A translator", "翻译器"),
-    "similarity": Words("A similarity model", "相似度模型"),
-    "tree-classifier": Words("A classifier of trees", "树分类器"),
-    "acceptability": Words("A judge of sentences", "句子可接受性判断"), "ngram": Words("An n-gram model", "n 元模型"),
-    "linear-classifier": Words("A linear classifier", "线性分类器"), "bert": Words("A BERT", "BERT 模型"),
-    "conditional-language-model": Words("A conditional language model", "条件语言模型"),
+    "language-model": Text("A language model", "语言模型"), "classifier": Text("A classifier", "分类器"),
+    "tagger": Text("A tagger", "标注器"), "translator": Text("A translator", "翻译器"),
+    "similarity": Text("A similarity model", "相似度模型"),
+    "tree-classifier": Text("A classifier of trees", "树分类器"),
+    "acceptability": Text("A judge of sentences", "句子可接受性判断"), "ngram": Text("An n-gram model", "n 元模型"),
+    "linear-classifier": Text("A linear classifier", "线性分类器"), "bert": Text("A BERT", "BERT 模型"),
+    "conditional-language-model": Text("A conditional language model", "条件语言模型"),
 }  # fmt: skip
 
 
@@ -101,13 +99,13 @@ def _file(name: str) -> str:
     return (files("ostinato.report") / "page" / name).read_text("utf-8")
 
 
-def _subtitle(manifest: dict[str, Any]) -> Words:
+def _subtitle(manifest: dict[str, Any]) -> Text:
     settings = manifest.get("settings", {})
-    task = _TASKS.get(manifest.get("task", ""), same(str(manifest.get("task", ""))))
+    task = _TASKS.get(manifest.get("task", ""), Text(*2 * (str(manifest.get("task", "")),)))
     shape = [str(settings[name]) for name in ("num_layers", "hidden_size") if settings.get(name) is not None]
     cell = " ".join(part for part in (str(settings.get("cell") or "").upper(), " × ".join(shape)) if part)
     size = str(manifest.get("size", ""))
-    return Words(*(" · ".join(part for part in (task.of(lang), cell, size) if part) for lang in ("en", "zh")))
+    return Text(*(" · ".join(part for part in (task.said(lang), cell, size) if part) for lang in ("en", "zh")))
 
 
 def _tiles(manifest: dict[str, Any], run: Any) -> list[tuple[dict[str, str], str]]:
@@ -120,13 +118,15 @@ def _tiles(manifest: dict[str, Any], run: Any) -> list[tuple[dict[str, str], str
 
 def _finding(finding: Finding) -> dict[str, Any]:
     """As the page has it: what is the case, the limit, the cause, and each change as the option to pass."""
-    plain, bound = finding.plain(), f"{number(finding.threshold.value)} {finding.threshold.unit}".strip()
+    plain, limit = finding.plain(), finding.threshold
     good = finding.severity == "good"
-    limit = Words(
-        f"{bound}; {finding.threshold.why.en}", f"{number(finding.threshold.value)}；{finding.threshold.why.zh}"
+    bound = Text(
+        f"{number(limit.value)} {limit.unit.en}".strip() + f"; {limit.why.en}",
+        f"{number(limit.value)} {limit.unit.zh}".strip() + f"；{limit.why.zh}",
     )
     return {
         **{name: plain[name] for name in ("name", "severity", "title", "where", "seen", "cause", "advice", "source")},
-        "threshold": None if good else limit._asdict(),
+        "threshold": None if good else bound._asdict(),
         "changes": [] if good else plain["changes"],
-    }  # fmt: skip
+        "follows": [each.title._asdict() for each in finding.follows],
+    }

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.report.charts import Chart, Words
+from ostinato.diagnostics.findings import Text
+from ostinato.report.charts import Chart
 from ostinato.report.training import gradient_over_training, training_charts
 
 
@@ -18,8 +19,8 @@ class Section:
     """A part of the page."""
 
     name: str
-    title: Words
-    about: Words
+    title: Text
+    about: Text
     needs: tuple[str, ...]
     """Attributes of the subject; without one of them (None, or empty) the section is left out."""
     charts: Callable[[Any], list[Chart]] = lambda subject: []  # noqa: ARG005
@@ -59,21 +60,21 @@ def _tables(subject: Any) -> dict[str, Any]:
 
 
 TRAINING = Section(
-    "training", Words("How the training went", "训练过程"),
-    Words("Loss, the gradient before it is clipped, and how large the steps are. Where most steps are clipped or the "
+    "training", Text("How the training went", "训练过程"),
+    Text("Loss, the gradient before it is clipped, and how large the steps are. Where most steps are clipped or the "
           "update is a hundredth of the weight, the learning rate is the first thing to change.",
           "损失、裁剪前的梯度以及步长。若大多数步都被裁剪，或更新量达到权重的百分之一，应先调整学习率。"),
     ("run",), lambda subject: training_charts(subject.run),
 )  # fmt: skip
 REACH = Section(
-    "reach", Words("How the gradient's reach changed", "梯度可达范围的变化"),
-    Words("How strongly the loss of a step depended on the hidden state so many steps before, at every evaluation.",
+    "reach", Text("How the gradient's reach changed", "梯度可达范围的变化"),
+    Text("How strongly the loss of a step depended on the hidden state so many steps before, at every evaluation.",
           "每次评估时，某一步的损失对若干步之前隐藏状态的依赖程度。"),
     ("run",), lambda subject: gradient_over_training(subject.run),
 )  # fmt: skip
 TABLES = Section(
-    "tables", Words("Figures and settings", "指标与设置"),
-    Words("All that ostinato.json says.", "ostinato.json 中的全部内容。"),
+    "tables", Text("Figures and settings", "指标与设置"),
+    Text("All that ostinato.json says.", "ostinato.json 中的全部内容。"),
     ("tables",), kind="tables", data=_tables,
 )  # fmt: skip
 

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ostinato.bundle import HISTORY, MANIFEST
+from ostinato.diagnostics.findings import Language
 from ostinato.report.live import Live
-from ostinato.report.page import Language, document, embedded, page
+from ostinato.report.page import document, embedded, page
 from ostinato.report.sections import OF_A_TRAINING
 
 REPORT = "report.html"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.bundle import HISTORY, read_manifest
-from ostinato.diagnostics.findings import Finding
+from ostinato.diagnostics.findings import Finding, Text
 from ostinato.diagnostics.held_out import HeldOut, held_out
 from ostinato.diagnostics.measure import measure
 from ostinato.diagnostics.measurements import Measurements, RunMeasurements
@@ -16,7 +16,6 @@ from ostinato.diagnostics.verdict import verdict
 from ostinato.errors import SettingsError
 from ostinato.recurrent import Recurrent
 from ostinato.report.activations import Read, read
-from ostinato.report.charts import Words
 from ostinato.report.content import Neighbours, alignments, confusion, neighbours, samples
 from ostinato.report.live import tables
 from ostinato.tasks import load
@@ -92,7 +91,7 @@ class Subject:
         return neighbours(self.model)
 
     @cached_property
-    def samples(self) -> list[tuple[Words, str]]:
+    def samples(self) -> list[tuple[Text, str]]:
         """What the model writes."""
         return samples(self.model)
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ostinato.diagnostics.findings import Language
 from ostinato.files import write_text
 from ostinato.report.charts import Chart
 from ostinato.report.content import alignment_chart
 from ostinato.report.of_model import SECTIONS
-from ostinato.report.page import Language, document, page
+from ostinato.report.page import document, page
 from ostinato.report.subject import Subject
 
 

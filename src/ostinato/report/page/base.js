@@ -7,7 +7,7 @@ const UI = {
   en: {
     report: "report", other: "中文", theme: "Light or dark", verdict: "Verdict",
     problem: "Problem", warning: "Warning", good: "Good", threshold: "Limit", cause: "Cause",
-    change: "Change", source: "Source",
+    change: "Change", source: "Source", follows: "Follows from it",
     layer: "Layer", unit: "Unit", previous: "previous unit", next: "next unit", follow: "Find units that follow",
     quotes: "being inside quotes", position: "the position in the line", given: "a text of your own", surprise: "how surprising a token is",
     pattern: "Text", regex: "regular expression", find: "Find",
@@ -24,7 +24,7 @@ const UI = {
   zh: {
     report: "报告", other: "English", theme: "明暗", verdict: "诊断结论",
     problem: "问题", warning: "警告", good: "正常", threshold: "界限", cause: "原因",
-    change: "改法", source: "出处",
+    change: "改法", source: "出处", follows: "随之而来",
     layer: "层", unit: "单元", previous: "上一个单元", next: "下一个单元", follow: "查找随之变化的单元",
     quotes: "是否在引号内", position: "在行中的位置", given: "自定义文本", surprise: "词元的意外程度",
     pattern: "文本", regex: "正则表达式", find: "查找",

@@ -60,6 +60,7 @@ function findings(list) {
     const rows = ["threshold", "cause"].filter((name) => told(each[name])).map((name) => [ui(name), [told(each[name])]]);
     each.changes.forEach((change) => rows.push([ui("change"), [element("code", {}, change.option), ` ${told(change.why)}`]]));
     if (told(each.advice)) rows.push([ui("change"), [told(each.advice)]]);
+    if (each.follows.length) rows.push([ui("follows"), [each.follows.map(told).join(STATE.lang === "zh" ? "、" : "; ")]]);
     rows.push([ui("source"), [each.source]]);
     const where = told(each.where);
     return element("div", { class: "finding", "data-severity": each.severity, "data-finding": each.name },
