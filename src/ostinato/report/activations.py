@@ -71,7 +71,7 @@ def layer_names(network: Any) -> dict[Recurrent, str]:
     >>> from ostinato.networks import Bidirectional, Deep
     >>> network = Deep([Bidirectional(GRUCell(3, 2), GRUCell(3, 2)), Recurrent(GRUCell(4, 2))])
     >>> list(layer_names(network).values())
-    ['layer 0', 'layer 0, backward', 'layer 1']
+    ['layer 0, forward', 'layer 0, backward', 'layer 1']
     """
     found: dict[Recurrent, str] = {}
     for path, module in network.named_modules():
@@ -79,7 +79,8 @@ def layer_names(network: Any) -> dict[Recurrent, str]:
         if isinstance(module, Recurrent) and not _NOT_OF_THE_TEXT & set(parts):
             number = next((part for part in reversed(parts) if part.isdigit()), "0")
             told = ["encoder"] if hasattr(network, "decoder") else []
-            told += [f"layer {number}", *(["backward"] if module.reverse else [])]
+            ways = [way for way in ("forward", "backward") if f"{way}_layer" in parts]
+            told += [f"layer {number}", *ways]
             found[module] = ", ".join(told)
     return found
 

@@ -135,7 +135,7 @@ def _grid(figure: Any, axes: Any, grid: Grid, lang: Language) -> None:
         values = np.ma.masked_less_equal(values, 0)
         if values.count():
             high = float(values.max())
-            norm = LogNorm(max(float(values.min()), high * 1e-8), max(high, float(values.min()) * (1 + 1e-6)))
+            norm = LogNorm(max(float(values.min()), high * 1e-5), max(high, float(values.min()) * (1 + 1e-6)))
     shades = LinearSegmentedColormap.from_list("shades", _SHADES)
     named = _named(grid)
     columns = np.arange(len(grid.columns)) if named else np.asarray(grid.columns, float)

@@ -69,7 +69,7 @@ function heat(chart) {
       ticktext: powers ? ticks.filter((_, index) => index % every === 0).map((at) => `10<sup>${at}</sup>`) : undefined,
       tickformat: grid.log && !powers ? ".2f" : undefined,
     },
-    zmin: grid.log ? Math.max(low, high - 8) : named ? 0 : undefined, zmax: Number.isFinite(high) ? high : undefined,
+    zmin: grid.log ? Math.max(low, high - 5) : named ? 0 : undefined, zmax: Number.isFinite(high) ? high : undefined,
   };
 }
 
