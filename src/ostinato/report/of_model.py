@@ -118,7 +118,7 @@ SECTIONS = (
     ),
     Section(
         "neighbours", Text("Neighbours of a word", "词的近邻"),
-        Text("Text whose embeddings point most the same way. Type one of the most frequent.",
+        Text("Words whose embeddings point most the same way. Type one of the most frequent.",
               "嵌入方向最接近的词。可输入任一常用词。"),
         ("neighbours",), kind="neighbours", data=_neighbours,
     ),
