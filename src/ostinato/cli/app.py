@@ -22,6 +22,7 @@ COMMANDS = {
     "similar": ("ostinato.cli.similar", "Rank the texts of a corpus by how like a query they are."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
+    "experiment": ("ostinato.cli.experiment", "See in minutes why a network does not learn, and what helps."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
     "bench": ("ostinato.cli.bench", "Time the layers beside the best peers."),
     "doctor": ("ostinato.cli.doctor", "What this machine has, and which backend serves."),

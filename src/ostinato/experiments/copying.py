@@ -1,0 +1,136 @@
+"""Copy memory (Hochreiter & Schmidhuber 1997; the form of Arjovsky et al. 2016, section 4.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+from torch.nn import functional
+
+from ostinato.experiments.figures import draw_curves
+from ostinato.experiments.frame import Experiment, Outcome, Part, Work
+from ostinato.experiments.training import Batch, LearningSettings, drawing, known_cells, learn, recurrent_network
+
+SYMBOLS, COPIED = 8, 10
+BLANK, GO = 0, SYMBOLS + 1
+_EVALUATED = 320
+
+
+def memoryless(delay_steps: int) -> float:
+    """10 log 8 / (T + 20), nats a step: the cross-entropy of blanks, then of guesses.
+
+    >>> round(memoryless(1000), 4)
+    0.0204
+    """
+    return COPIED * math.log(SYMBOLS) / (delay_steps + 2 * COPIED)
+
+
+class CopyProblem:
+    """Ten symbols of eight, T − 1 blanks, a sign to go, ten blanks; the answer: T + 10 blanks, then the ten symbols.
+
+    Args:
+        delay_steps: T.
+        seed: of the sequences.
+
+    Shapes:
+        inputs [T + 20, batch, 10], one feature a symbol: the blank, the eight, the sign. targets int64 [T + 20, batch].
+
+    >>> batch = CopyProblem(3, seed=0).batch("train", 0, 1)
+    >>> batch.inputs.argmax(2).squeeze(1).tolist()
+    [7, 5, 7, 5, 7, 5, 5, 5, 4, 3, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    >>> batch.targets.squeeze(1).tolist()
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 5, 7, 5, 7, 5, 5, 5, 4, 3]
+    """
+
+    input_size, output_size, every_step = SYMBOLS + 2, SYMBOLS + 1, True
+
+    def __init__(self, delay_steps: int, seed: int) -> None:
+        self.delay_steps, self._seed = delay_steps, seed
+
+    def batch(self, part: str, index: int, size: int) -> Batch:
+        """See `Problem`."""
+        symbols = drawing(self._seed, part, index).integers(1, SYMBOLS + 1, (COPIED, size))
+        ids = np.zeros((self.delay_steps + 2 * COPIED, size), np.int64)
+        targets = ids.copy()
+        ids[:COPIED], ids[COPIED + self.delay_steps - 1], targets[-COPIED:] = symbols, GO, symbols
+        return Batch(functional.one_hot(torch.from_numpy(ids), self.input_size).float(), torch.from_numpy(targets))
+
+    def batches(self, part: str, size: int) -> int:
+        """Of 320 sequences; of 1,600 in the test part."""
+        return math.ceil(_EVALUATED * (5 if part == "test" else 1) / size)
+
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Σ −log p over all steps, nats."""
+        return functional.cross_entropy(scores.flatten(0, 1), batch.targets.flatten(), reduction="sum")
+
+    def count(self, batch: Batch) -> int:
+        """Steps of all sequences."""
+        return batch.targets.numel()
+
+    def figures(self, scores: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+        """Symbols that are right, in units of all steps."""
+        right = (scores[-COPIED:].argmax(2) == batch.targets[-COPIED:]).sum()
+        return {"right": right * (self.delay_steps + 2 * COPIED) / COPIED}
+
+
+class CopySettings(LearningSettings):
+    """Copy memory."""
+
+    cells: list[str] = Field(["rnn", "gru", "lstm"], min_length=1, description="to compare")
+    delay_steps: int = Field(100, ge=1, description="T, steps from the last symbol to the sign to go")
+    chrono: bool = Field(True, description="gates start with memories of up to T steps")
+    steps: int = Field(1500, ge=1, description="batches to learn from")
+
+    @field_validator("cells")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        return known_cells(names)
+
+
+class Copying(Experiment):
+    """Cells on copy memory, with the same batches, units and steps."""
+
+    name, Settings = "copy", CopySettings
+    columns: ClassVar[dict[str, str]] = {
+        "cell": "cell", "parameters": "parameters", "test_loss": "test cross-entropy", "baseline": "memoryless",
+        "right": "symbols right", "best_step": "best step", "seconds": "seconds",
+    }  # fmt: skip
+
+    def jobs(self) -> list[str]:
+        """A cell each."""
+        return list(self.settings.cells)
+
+    def measure(self, job: str, work: Work) -> Part:
+        """Train the cell, test its best."""
+        s = self.settings
+        problem = CopyProblem(s.delay_steps, s.seed)
+        longest = s.delay_steps if s.chrono else None
+        learned = learn(job, lambda: recurrent_network(job, problem, s, longest), problem, s, s.seed, work)
+        row = {
+            "cell": job, "parameters": learned.parameters, "test_loss": learned.test["loss"],
+            "baseline": memoryless(s.delay_steps), "right": learned.test["right"], "best_step": learned.best_step,
+            "seconds": round(learned.seconds, 1),
+        }  # fmt: skip
+        return Part([row], [learned.curves["loss"]])
+
+    def read(self, outcome: Outcome) -> str:
+        """Who is better than one without memory."""
+        baseline = memoryless(self.settings.delay_steps)
+        better = [f"{row['cell']} ({row['right']:.0%} right)" for row in outcome.rows if row["test_loss"] < baseline]
+        text = f"Without memory the cross-entropy is 10 log 8 / (T + 20) = {baseline:.4f} nats a step. "
+        if better:
+            return text + f"Better than that: {', '.join(better)}."
+        return text + "None is better than that."
+
+    def draw(self, figure: Any, outcome: Outcome) -> None:
+        """The validation loss over the steps."""
+        axes = figure.subplots()
+        baseline = memoryless(self.settings.delay_steps)
+        axes.axhline(baseline, color="grey", ls=":", lw=1, label="memoryless")
+        draw_curves(axes, outcome.curves, "batches", "cross-entropy, nats a step, validation", yscale="log")
+        axes.set_title(f"Copy memory, T = {self.settings.delay_steps}")
