@@ -102,11 +102,14 @@ class Experiment(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type[ExperimentSettings]]
-    columns: Any
-    """Of the table: field → heading."""
+    columns: ClassVar[dict[str, str]]
 
     def __init__(self, **settings: Any) -> None:
         self.settings: Any = self.Settings.checked(settings)
+
+    def headings(self) -> dict[str, str]:
+        """Of the table: field → heading."""
+        return dict(self.columns)
 
     @abstractmethod
     def jobs(self) -> list[str]:
@@ -191,7 +194,7 @@ class Experiment(ABC):
         rows = [row for part in done.values() for row in part.rows]
         curves = [curve for part in done.values() for curve in part.curves]
         complete = all(job in done for job in self.jobs())
-        outcome = Outcome(self.name, self.settings.plain(), dict(self.columns), rows, curves, complete)
+        outcome = Outcome(self.name, self.settings.plain(), self.headings(), rows, curves, complete)
         outcome.reading = self.read(outcome) if rows else ""
         return outcome
 

@@ -98,15 +98,10 @@ class Memory(Experiment):
 
     name, Settings = "memory", MemorySettings
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def headings(self) -> dict[str, str]:
+        """A column for each delay."""
         delays = {f"at_{delay}": f"d = {delay}" for delay in self.settings.delays}
-        self.columns: dict[str, str] = {
-            "cell": "cell",
-            "parameters": "parameters",
-            **delays,
-            "remembers": "remembers, steps",
-        }
+        return {"cell": "cell", "parameters": "parameters", **delays, "remembers": "remembers, steps"}
 
     def jobs(self) -> list[str]:
         """A cell each."""

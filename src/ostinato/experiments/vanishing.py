@@ -187,8 +187,9 @@ class Vanishing(Experiment):
         first, last = rows[0], rows[-1]
         return (
             f"After {self.settings.time_steps - 1} steps the gradient of the {first['cell']} is "
-            f"{first['lag_last']:.1e} of what it was, that of the {last['cell']} {last['lag_last']:.1e}. The terms of ∂L/∂W add up to the "
-            f"gradient of training (largest difference {max(row['disagreement'] for row in rows):.0e} of it)."
+            f"{first['lag_last']:.1e} of what it was, that of the {last['cell']} {last['lag_last']:.1e}. The terms of "
+            f"∂L/∂W add up to the gradient of training: the largest difference is "
+            f"{max(row['disagreement'] for row in rows):.0e} of it."
         )
 
     def draw(self, figure: Any, outcome: Outcome) -> None:
