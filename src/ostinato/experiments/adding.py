@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from ostinato.experiments.figures import draw_curves
 from ostinato.experiments.frame import Curve, Experiment, Outcome, Part, Work
-from ostinato.experiments.training import Batch, LearningSettings, drawing, known_cells, learn, recurrent_network
+from ostinato.experiments.training import Batch, CellsSettings, drawing, learn, recurrent_network
 
 TRIVIAL = 1 / 6
 """Mean squared error of the constant answer 1: the variance of a sum of two numbers from U(0, 1)."""
@@ -31,11 +31,9 @@ class AddingProblem:
         inputs [time, batch, 2], targets [batch].
 
     >>> batch = AddingProblem(6, seed=0).batch("train", 0, 2)
-    >>> (
-    ...     batch.inputs[:, 0, 1].tolist(),
-    ...     float((batch.inputs[..., 0] * batch.inputs[..., 1]).sum(0)[0] - batch.targets[0]),
-    ... )
-    ([1.0, 0.0, 0.0, 0.0, 0.0, 1.0], 0.0)
+    >>> values, marks = batch.inputs[:, 0].unbind(1)
+    >>> marks.tolist(), float(values @ marks - batch.targets[0])
+    ([0.0, 1.0, 0.0, 0.0, 0.0, 1.0], 0.0)
     """
 
     input_size, output_size, every_step = 2, 1, False
@@ -70,18 +68,12 @@ class AddingProblem:
         return {"within_0.04": ((scores.squeeze(1) - batch.targets).abs() < 0.04).sum()}
 
 
-class AddingSettings(LearningSettings):
+class AddingSettings(CellsSettings):
     """The adding problem."""
 
     cells: list[str] = Field(["rnn", "irnn", "lstm", "gru"], min_length=1, description="to compare")
     time_steps: int = Field(100, ge=2, description="T, the length of a sequence")
-    chrono: bool = Field(True, description="gates start with memories of up to T steps")
     steps: int = Field(1000, ge=1, description="batches to learn from")
-
-    @field_validator("cells")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        return known_cells(names)
 
 
 class Adding(Experiment):
@@ -101,8 +93,7 @@ class Adding(Experiment):
         """Train the cell, test its best."""
         s = self.settings
         problem = AddingProblem(s.time_steps, s.seed)
-        longest = s.time_steps if s.chrono else None
-        learned = learn(job, lambda: recurrent_network(job, problem, s, longest), problem, s, s.seed, work)
+        learned = learn(job, lambda: recurrent_network(job, problem, s, s.time_steps), problem, s, s.seed, work)
         row = {
             "cell": job, "parameters": learned.parameters, "test_mse": learned.test["loss"],
             "within": learned.test["within_0.04"], "best_step": learned.best_step,

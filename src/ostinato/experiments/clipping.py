@@ -42,8 +42,9 @@ def slope(weight: Any, bias: Any, time_steps: int = 50, first: float = 0.5, targ
         first: h_0.
         target: of h_T.
 
-    >>> slope(0.0, 0.0).error.round(4), slope(0.0, 0.0).by_bias.round(4)  # h_T = σ(0): (0.5 − 0.7)², 2 (−0.2) / 4
-    (array(0.04), array(-0.1))
+    >>> found = slope(0.0, 0.0)  # h_T = σ(0) = 1/2
+    >>> round(float(found.error), 4), round(float(found.by_bias), 4)  # (1/2 − 0.7)², 2 (1/2 − 0.7) / 4
+    (0.04, -0.1)
     """
     weight, bias = np.asarray(weight, float), np.asarray(bias, float)
     h = np.full(np.broadcast(weight, bias).shape, first)

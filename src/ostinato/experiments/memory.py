@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ostinato.experiments.figures import draw_curves
 from ostinato.experiments.frame import Curve, Experiment, Outcome, Part, Work
-from ostinato.experiments.training import Batch, LearningSettings, drawing, known_cells, learn, recurrent_network
+from ostinato.experiments.training import Batch, CellsSettings, drawing, learn, recurrent_network
 
 SYMBOLS = 4
 """Shown and asked for; as many others are the noise between, so that a cell has to choose what it keeps."""
@@ -32,7 +32,7 @@ class RecallProblem:
 
     >>> batch = RecallProblem(4, seed=0).batch("train", 0, 2)
     >>> batch.inputs.argmax(2).t().tolist(), batch.targets.tolist()
-    ([[2, 4, 7, 5, 8], [3, 6, 4, 6, 8]], [2, 3])
+    ([[2, 6, 5, 4, 8], [3, 5, 4, 4, 8]], [2, 3])
     """
 
     input_size, output_size, every_step = 2 * SYMBOLS + 1, SYMBOLS, False
@@ -66,7 +66,7 @@ class RecallProblem:
         return {"accuracy": (scores.argmax(1) == batch.targets).sum()}
 
 
-class MemorySettings(LearningSettings):
+class MemorySettings(CellsSettings):
     """How long cells remember."""
 
     cells: list[str] = Field(
@@ -75,15 +75,10 @@ class MemorySettings(LearningSettings):
     )  # fmt: skip
     delays: list[int] = Field([10, 30, 100, 300], min_length=1, description="steps from the symbol to the question")
     threshold: float = Field(0.9, gt=1 / SYMBOLS, le=1, description="accuracy that counts as remembered")
-    chrono: bool = Field(False, description="gates start with memories of up to the delay")
+    chrono: bool = Field(False, description="gates start with memories as long as the delay")
     hidden_size: int = Field(32, ge=1, description="units of a layer")
     steps: int = Field(300, ge=1, description="batches to learn from, at each delay")
     evaluations: int = Field(6, ge=1, description="of the validation part, on the way")
-
-    @field_validator("cells")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        return known_cells(names)
 
     @field_validator("delays")
     @classmethod
@@ -114,10 +109,13 @@ class Memory(Experiment):
         size = 0
         for delay in s.delays:
             problem = RecallProblem(delay, s.seed)
-            longest = delay if s.chrono else None
             here = Work(work.folder / str(delay), work.reporter)
             here.folder.mkdir(exist_ok=True)
-            learned = learn(job, lambda: recurrent_network(job, problem, s, longest), problem, s, s.seed, here)  # noqa: B023
+
+            def make(problem: RecallProblem = problem) -> nn.Module:
+                return recurrent_network(job, problem, s, problem.delay_steps)
+
+            learned = learn(job, make, problem, s, s.seed, here)
             size = learned.parameters
             found.append(learned.test["accuracy"])
             if not found[-1] >= s.threshold:

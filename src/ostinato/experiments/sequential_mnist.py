@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
+from torch import nn
 
 from ostinato.experiments.figures import draw_curves
 from ostinato.experiments.frame import Curve, Experiment, Outcome, Part, Work
 from ostinato.experiments.images import DigitProblem, Images, load_images
-from ostinato.experiments.training import LearningSettings, known_cells, learn, recurrent_network
+from ostinato.experiments.training import CellsSettings, learn, recurrent_network
 
 
-class SequentialMNISTSettings(LearningSettings):
+class SequentialMNISTSettings(CellsSettings):
     """Sequential MNIST."""
 
     cells: list[str] = Field(["rnn", "lstm", "gru"], min_length=1, description="to compare")
@@ -24,13 +25,8 @@ class SequentialMNISTSettings(LearningSettings):
     learning_rate: float = Field(0.003, gt=0, description="peak rate")
     epochs: float = Field(2.0, gt=0, description="passes over the training part, where it is MNIST")
     steps: int = Field(1000, ge=1, description="batches to learn from, where there is no MNIST")
-    chrono: bool = Field(False, description="gates start with memories of up to all steps")
+    chrono: bool = Field(False, description="gates start with memories as long as an image")
     evaluations: int = Field(10, ge=1, description="of the validation part, on the way")
-
-    @field_validator("cells")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        return known_cells(names)
 
 
 class SequentialMNIST(Experiment):
@@ -55,8 +51,11 @@ class SequentialMNIST(Experiment):
         a_pass = problem.epoch_steps(s.batch_size)
         steps = math.ceil(s.epochs * a_pass) if images.name == "MNIST" else s.steps
         how = s.model_copy(update={"steps": steps})
-        longest = problem.time_steps if s.chrono else None
-        learned = learn(job, lambda: recurrent_network(job, problem, how, longest), problem, how, s.seed, work)
+
+        def make() -> nn.Module:
+            return recurrent_network(job, problem, how, problem.time_steps)
+
+        learned = learn(job, make, problem, how, s.seed, work)
         row = {
             "cell": job, "images": images.name, "time_steps": problem.time_steps, "parameters": learned.parameters,
             "accuracy": learned.test["accuracy"], "loss": learned.test["loss"], "epochs": round(steps / a_pass, 2),

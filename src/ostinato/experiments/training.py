@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from ostinato.bundle import read_tensors, write_tensors
@@ -29,14 +29,27 @@ from ostinato.training.settings import TrainingSettings
 class LearningSettings(ExperimentSettings):
     """How the networks of an experiment learn: Adam, a rate that falls along a cosine, gradients clipped by norm."""
 
-    hidden_size: int = Field(64, ge=1, description="units of a layer")
-    num_layers: int = Field(1, ge=1, description="recurrent layers")
     batch_size: int = Field(32, ge=1, description="sequences in a batch")
     steps: int = Field(1000, ge=1, description="batches to learn from")
     learning_rate: float = Field(0.005, gt=0, description="peak rate")
     final_rate: float = Field(0.01, ge=0, le=1, description="rate at the end as a share of the peak")
     clip_norm: float | None = Field(1.0, gt=0, description="scale the gradient down to this norm (none: off)")
     evaluations: int = Field(20, ge=1, description="of the validation part, on the way")
+
+
+class CellsSettings(LearningSettings):
+    """Networks of several cells that are compared."""
+
+    cells: list[str] = Field(["rnn", "gru", "lstm"], min_length=1, description="to compare")
+    hidden_size: int = Field(64, ge=1, description="units of a layer")
+    num_layers: int = Field(1, ge=1, description="recurrent layers")
+    chrono: bool = Field(True, description="gates start with memories as long as the task asks for")
+    input_scale: float = Field(1.0, gt=0, description="what the weights of the inputs are multiplied with at first")
+
+    @field_validator("cells")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        return known_cells(names)
 
 
 class Batch(NamedTuple):
@@ -129,20 +142,21 @@ class Reader(nn.Module):
         return self.output(outputs[-1] if self.pooling is None else self.pooling(outputs))
 
 
-def recurrent_network(cell: str, problem: Problem, settings: Any, longest_steps: int | None = None) -> Reader:
+def recurrent_network(cell: str, problem: Problem, settings: CellsSettings, longest_steps: int) -> Reader:
     """Layers of a cell with the scores of a problem.
 
     Args:
         cell: by its name in `CELLS`.
         problem: whose inputs and scores.
-        settings: with `hidden_size` and `num_layers`.
-        longest_steps: gates start so that the memory of units reaches up to so many steps (see `chrono`), where the
-            cell has such gates.
+        settings: how large, and how it starts.
+        longest_steps: what the memory of a unit has to reach, for `chrono`; a cell without such gates is left as it is.
     """
     layers, width = [], problem.input_size
     for _ in range(settings.num_layers):
         made = CELLS[cell](width, settings.hidden_size)
-        if longest_steps is not None:
+        with torch.no_grad():
+            made.weight_ih.mul_(settings.input_scale)
+        if settings.chrono:
             chrono(made, longest_steps)
         layers.append(Recurrent(made))
         width = settings.hidden_size
