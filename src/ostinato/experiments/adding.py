@@ -93,7 +93,7 @@ class Adding(Experiment):
         """Train the cell, test its best."""
         s = self.settings
         problem = AddingProblem(s.time_steps, s.seed)
-        learned = learn(job, lambda: recurrent_network(job, problem, s, s.time_steps), problem, s, s.seed, work)
+        learned = learn(job, lambda: recurrent_network(job, problem, s, s.time_steps), problem, s, work)
         row = {
             "cell": job, "parameters": learned.parameters, "test_mse": learned.test["loss"],
             "within": learned.test["within_0.04"], "best_step": learned.best_step,

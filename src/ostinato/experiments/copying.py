@@ -108,7 +108,7 @@ class Copying(Experiment):
         """Train the cell, test its best."""
         s = self.settings
         problem = CopyProblem(s.delay_steps, s.seed)
-        learned = learn(job, lambda: recurrent_network(job, problem, s, s.delay_steps), problem, s, s.seed, work)
+        learned = learn(job, lambda: recurrent_network(job, problem, s, s.delay_steps), problem, s, work)
         row = {
             "cell": job, "parameters": learned.parameters, "test_loss": learned.test["loss"],
             "baseline": memoryless(s.delay_steps), "right": learned.test["right"], "best_step": learned.best_step,

@@ -115,7 +115,7 @@ class Memory(Experiment):
             def make(problem: RecallProblem = problem) -> nn.Module:
                 return recurrent_network(job, problem, s, problem.delay_steps)
 
-            learned = learn(job, make, problem, s, s.seed, here)
+            learned = learn(job, make, problem, s, here)
             size = learned.parameters
             found.append(learned.test["accuracy"])
             if not found[-1] >= s.threshold:

@@ -55,7 +55,7 @@ class SequentialMNIST(Experiment):
         def make() -> nn.Module:
             return recurrent_network(job, problem, how, problem.time_steps)
 
-        learned = learn(job, make, problem, how, s.seed, work)
+        learned = learn(job, make, problem, how, work)
         row = {
             "cell": job, "images": images.name, "time_steps": problem.time_steps, "parameters": learned.parameters,
             "accuracy": learned.test["accuracy"], "loss": learned.test["loss"], "epochs": round(steps / a_pass, 2),

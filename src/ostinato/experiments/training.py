@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -211,20 +211,21 @@ class Learning:
         loss = figures.pop("loss")
         return Evaluation(loss, loss, figures)
 
-    def means(self, part: str) -> dict[str, float]:
-        """`loss`, and the problem's figures, of a part."""
+    def means(self, part: str, problem: Problem | None = None) -> dict[str, float]:
+        """`loss`, and the problem's figures, of a part; of another problem's if one is given."""
+        problem = problem or self.problem
         sums: dict[str, float] = {}
         total = 0
         with torch.inference_mode():
-            for index in range(self.problem.batches(part, self._size)):
-                batch = self.problem.batch(part, index, self._size)
+            for index in range(problem.batches(part, self._size)):
+                batch = problem.batch(part, index, self._size)
                 scores = self.network(batch.inputs)
                 for name, value in {
-                    "loss": self.problem.loss(scores, batch),
-                    **self.problem.figures(scores, batch),
+                    "loss": problem.loss(scores, batch),
+                    **problem.figures(scores, batch),
                 }.items():
                     sums[name] = sums.get(name, 0.0) + float(value)
-                total += self.problem.count(batch)
+                total += problem.count(batch)
         return {name: value / total for name, value in sums.items()}
 
     def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
@@ -252,10 +253,17 @@ class Learned(NamedTuple):
     parameters: int
     curves: dict[str, Curve]
     """Of the validation part, over the steps: `loss` and the problem's figures."""
+    also: list[dict[str, float]]
+    """The figures of the test parts of further problems."""
 
 
 def learn(
-    name: str, make: Callable[[], nn.Module], problem: Problem, settings: LearningSettings, seed: int, work: Work
+    name: str,
+    make: Callable[[], nn.Module],
+    problem: Problem,
+    settings: LearningSettings,
+    work: Work,
+    also: Sequence[Problem] = (),
 ) -> Learned:
     """Train a network on a problem, resume if it was stopped, and test the best.
 
@@ -263,21 +271,21 @@ def learn(
         name: of the curves.
         make: makes the network, whose weights are drawn with the seed.
         problem: what it learns.
-        settings: how.
-        seed: of the weights.
+        settings: how, with the seed of the weights.
         work: folder of checkpoints, and who is told.
+        also: further problems, on whose test parts the network is tried.
 
     Raises:
         Interrupted: at SIGINT or SIGTERM, after a checkpoint.
     """
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+        torch.manual_seed(settings.seed)
         network = make()
         objective = Learning(network, problem, settings, work.folder / "best.safetensors")
         how = TrainingSettings.checked(
             {
-                "epochs": 1, "batch_size": settings.batch_size, "optimizer": "adam", "seed": seed, "device": "cpu",
-                "learning_rate": settings.learning_rate, "final_rate": settings.final_rate,
+                "epochs": 1, "batch_size": settings.batch_size, "optimizer": "adam", "device": "cpu",
+                "seed": settings.seed, "learning_rate": settings.learning_rate, "final_rate": settings.final_rate,
                 "clip_norm": settings.clip_norm, "checkpoint_every": 1000,
                 "evaluate_every": math.ceil(settings.steps / settings.evaluations),
             }
@@ -292,10 +300,12 @@ def learn(
     curves = validation_curves(name, history)
     size = sum(parameter.numel() for parameter in network.parameters())
     if math.isinf(position.best_loss):
-        return Learned(defaultdict(lambda: math.nan), 0, position.seconds, size, curves)
+        nothing: dict[str, float] = defaultdict(lambda: math.nan)
+        return Learned(nothing, 0, position.seconds, size, curves, [nothing for _ in also])
     objective.load_best()
     network.eval()
-    return Learned(objective.means("test"), position.best_step, position.seconds, size, curves)
+    others = [objective.means("test", other) for other in also]
+    return Learned(objective.means("test"), position.best_step, position.seconds, size, curves, others)
 
 
 def validation_curves(name: str, history: Path) -> dict[str, Curve]:
