@@ -183,6 +183,13 @@ def test_back_propagation_by_the_book() -> None:
     assert half_life(0.9 ** np.arange(50)) == pytest.approx(math.log(0.5) / math.log(0.9))
 
 
+def test_the_concatenated_form_is_the_sum_of_products() -> None:
+    """tanh([X, H] [W_xh; W_hh] + b) is what the cell computes."""
+    cell, x, h = RNNCell(3, 5).double(), torch.randn(2, 3).double(), torch.randn(2, 5).double()
+    both = torch.cat([x, h], 1) @ torch.cat([cell.weight_ih, cell.weight_hh], 1).t() + cell.bias_ih + cell.bias_hh
+    torch.testing.assert_close(cell(x, cell.initial_state(2)._replace(hidden=h)).hidden, torch.tanh(both))
+
+
 @pytest.mark.parametrize("cell", ["irnn", "gru", "lstm", "reset-first-gru", "mgu", "peephole-lstm", "slstm"])
 def test_terms_add_up_for_every_cell(cell: str) -> None:
     inputs, direction = torch.randn(5, 2, 3).double(), torch.randn(2, 4).double()

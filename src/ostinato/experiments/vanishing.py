@@ -85,28 +85,17 @@ def back_propagate(cell: GatedCell, inputs: Tensor, direction: Tensor) -> Terms:
         states.append(state)
     loss = (state[0] * direction).sum()
     parts = [part for each in states for part in each]
-    gradients = torch.autograd.grad(loss, [*parts, *copies], allow_unused=True)
-    width = len(states[0])
-    norms = [
-        torch.cat([torch.zeros_like(p) if g is None else g for g, p in _parts(gradients, parts, at, width)], 1).norm(
-            dim=1
-        )
-        for at in range(len(states))
-    ]
-    terms = [g if g is not None else torch.zeros_like(copies[0]) for g in gradients[len(parts) :]]
+    found = torch.autograd.grad(loss, [*parts, *copies], allow_unused=True, materialize_grads=True)
+    width = len(states[0])  # parts of a state
+    of_states = [torch.cat(found[at : at + width], 1) for at in range(0, len(parts), width)]
+    terms = found[len(parts) :]
     outputs, _ = Recurrent(cell)(inputs)
     whole = torch.autograd.grad((outputs[-1] * direction).sum(), weights.weight_hh)[0]
-    scale = whole.abs().max().clamp(min=_TINY)
     return Terms(
-        np.array([float(norm.mean()) for norm in reversed(norms)]),
+        np.array([float(each.norm(dim=1).mean()) for each in reversed(of_states)]),
         np.array([float(term.norm()) for term in reversed(terms)]),
-        float((sum(terms) - whole).abs().max() / scale),
+        float((torch.stack(terms).sum(0) - whole).abs().max() / whole.abs().max().clamp(min=_TINY)),
     )
-
-
-def _parts(gradients: Any, parts: list[Tensor], at: int, width: int) -> list[tuple[Any, Tensor]]:
-    span = slice(at * width, (at + 1) * width)
-    return list(zip(gradients[span], parts[span], strict=True))
 
 
 def half_life(by_lag: np.ndarray) -> float:
