@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import os
+import re
 import signal
 import struct
 from itertools import pairwise
@@ -31,7 +32,7 @@ from ostinato.experiments.copying import CopyProblem, memoryless
 from ostinato.experiments.images import DigitProblem, Images, load_digits, load_mnist, read_idx
 from ostinato.experiments.memory import RecallProblem, remembered
 from ostinato.experiments.training import recurrent_network
-from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, half_life
+from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, half_life, kept_a_step
 from ostinato.kernels.recurrence import backend
 from ostinato.recurrent import Recurrent
 from ostinato.training.report import Silent
@@ -180,7 +181,7 @@ def test_back_propagation_by_the_book() -> None:
     np.testing.assert_allclose(found.by_lag, norms, rtol=1e-12)
     assert found.disagreement < 1e-12
     assert found.term_norms[-1] == 0  # h_0 is zero
-    assert half_life(0.9 ** np.arange(50)) == pytest.approx(math.log(0.5) / math.log(0.9))
+    assert half_life(kept_a_step(0.9 ** np.arange(50))) == pytest.approx(math.log(0.5) / math.log(0.9))
 
 
 def test_the_concatenated_form_is_the_sum_of_products() -> None:
@@ -385,3 +386,43 @@ def test_settings_are_checked() -> None:
     longest = recurrent_network("lstm", problem, Adding(hidden_size=300).settings, 50)
     i, f, _, _ = longest.network.layers[0].cell.bias_ih.detach().chunk(4)
     assert torch.equal(i, -f) and f.max() > 3
+
+
+# The pages
+
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "experiments"
+ROW = re.compile(r"^\|.*\| `(.+)` \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_pages_show_the_code_that_runs(name: str) -> None:
+    """In both languages: every line of code stands in the file named, commands and outputs are the same."""
+    pages = {language: (PAGES / f"{name}{language}.md").read_text("utf-8") for language in ("", ".zh-CN")}
+    for text in pages.values():
+        source = re.search(r"\| \S+, ?`(src/ostinato/experiments/\w+\.py)` \|", text.replace("代码，", "代码,"))
+        assert source
+        module = " ".join((PAGES.parents[1] / source[1]).read_text("utf-8").split())
+        lines = [line for line in ROW.findall(text) if not line.startswith("src/")]
+        assert len(lines) >= 4
+        for line in lines:
+            assert line.replace("\\|", "|") in module
+        (picture,) = set(re.findall(r"!\[.+\]\((.+)\)", text))
+        assert 10_000 < (PAGES / picture).stat().st_size < 120_000
+    english, chinese = (
+        [line.split("  #")[0] for line in text.splitlines() if line.startswith("    ")] for text in pages.values()
+    )
+    assert english == chinese
+    blocks = [re.findall(r"```text\n(.*?)```", text, re.DOTALL) for text in pages.values()]
+    assert blocks[0] == blocks[1] != []
+
+
+@pytest.mark.parametrize("language", ["", ".zh-CN"])
+def test_the_index_names_all_and_its_python_runs(
+    language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (PAGES / f"README{language}.md").read_text("utf-8")
+    assert re.findall(r"^\| \[(.+?)\]", text, re.MULTILINE) == list(EXPERIMENTS)
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(block, "README", "exec"), {})  # noqa: S102
+    assert (tmp_path / "experiments" / "clipping" / "figure.png").exists()

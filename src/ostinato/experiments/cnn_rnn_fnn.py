@@ -88,7 +88,7 @@ class CNNAgainstRNNSettings(LearningSettings):
     cell: str = Field("gru", description="of the RNN")
     parameters: int = Field(12_000, ge=500, description="of each network, at most")
     data: str | None = Field(None, description="folder of MNIST's four files [default: mnist in $OSTINATO_DATA]")
-    shift: int = Field(4, ge=1, description="pixels by which a shifted image is moved at most, down and across")
+    shift: int = Field(2, ge=1, description="pixels by which a shifted image is moved at most, down and across")
     steps: int = Field(1000, ge=1, description="batches to learn from")
     batch_size: int = Field(64, ge=1, description="sequences in a batch")
     learning_rate: float = Field(0.003, gt=0, description="peak rate")

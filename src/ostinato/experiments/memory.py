@@ -73,12 +73,12 @@ class MemorySettings(CellsSettings):
         ["rnn", "irnn", "indrnn", "gru", "lstm", "slstm", "min-gru", "min-lstm", "rg-lru"], min_length=1,
         description="to compare",
     )  # fmt: skip
-    delays: list[int] = Field([10, 30, 100, 300], min_length=1, description="steps from the symbol to the question")
+    delays: list[int] = Field([10, 30, 100], min_length=1, description="steps from the symbol to the question")
     threshold: float = Field(0.9, gt=1 / SYMBOLS, le=1, description="accuracy that counts as remembered")
     chrono: bool = Field(False, description="gates start with memories as long as the delay")
     hidden_size: int = Field(32, ge=1, description="units of a layer")
-    steps: int = Field(300, ge=1, description="batches to learn from, at each delay")
-    evaluations: int = Field(6, ge=1, description="of the validation part, on the way")
+    steps: int = Field(200, ge=1, description="batches to learn from, at each delay")
+    evaluations: int = Field(4, ge=1, description="of the validation part, on the way")
 
     @field_validator("delays")
     @classmethod

@@ -98,19 +98,25 @@ def back_propagate(cell: GatedCell, inputs: Tensor, direction: Tensor) -> Terms:
     )
 
 
-def half_life(by_lag: np.ndarray) -> float:
-    """Steps in which an exponential fitted to the norms falls by half; infinite if it does not fall.
+def kept_a_step(by_lag: np.ndarray) -> float:
+    """The factor q of an exponential c·q^k fitted to norms by lag: least squares of the logarithms.
 
-    The slope is of least squares of log norm over the lag.
-
-    >>> half_life(0.5 ** np.arange(10)), half_life(np.ones(10))
-    (1.0, inf)
+    >>> kept_a_step(0.5 ** np.arange(10)), kept_a_step(1.5 ** np.arange(10))
+    (0.5, 1.5)
     """
     kept = by_lag > _TINY
     if kept.sum() < 2:
         return 0.0
-    rate = np.polyfit(np.arange(len(by_lag))[kept], np.log(by_lag[kept]), 1)[0]
-    return round(float(-math.log(2) / rate), 6) if rate < -1e-12 else math.inf
+    return round(math.exp(np.polyfit(np.arange(len(by_lag))[kept], np.log(by_lag[kept]), 1)[0]), 9)
+
+
+def half_life(kept: float) -> float:
+    """Steps in which q^k falls by half; infinite if it does not fall.
+
+    >>> half_life(0.5), half_life(1.5)
+    (1.0, inf)
+    """
+    return 0.0 if kept <= 0 else math.log(2) / -math.log(kept) if kept < 1 else math.inf
 
 
 class VanishingSettings(ExperimentSettings):
@@ -159,10 +165,10 @@ class Vanishing(Experiment):
         terms = _mean([each.term_norms for each in found])
         last = s.time_steps - 1
         reached = np.cumsum(terms) / terms.sum()
-        life = half_life(lags)
+        kept = kept_a_step(lags)
         row = {
             "cell": job, "lag_1": lags[1], "lag_10": lags[min(10, last)], "lag_middle": lags[s.time_steps // 2],
-            "lag_last": lags[last], "per_step": 0.5 ** (1 / life) if life > 0 else 0.0, "half_life": life,
+            "lag_last": lags[last], "per_step": kept, "half_life": half_life(kept),
             "lags_of_weight": int(np.searchsorted(reached, 0.99)) + 1,
             "disagreement": max(each.disagreement for each in found),
         }  # fmt: skip
@@ -174,11 +180,11 @@ class Vanishing(Experiment):
         """Who forgets fastest, and who longest."""
         rows = sorted(outcome.rows, key=lambda row: row["lag_last"])
         first, last = rows[0], rows[-1]
+        most = max(row["disagreement"] for row in rows)
         return (
             f"After {self.settings.time_steps - 1} steps the gradient of the {first['cell']} is "
-            f"{first['lag_last']:.1e} of what it was, that of the {last['cell']} {last['lag_last']:.1e}. The terms of "
-            f"∂L/∂W add up to the gradient of training: the largest difference is "
-            f"{max(row['disagreement'] for row in rows):.0e} of it."
+            f"{first['lag_last']:.1e} of what it was, that of the {last['cell']} {last['lag_last']:.1e} of it. "
+            f"The terms of ∂L/∂W add up to the gradient of training: the largest difference is {most:.0e} of it."
         )
 
     def draw(self, figure: Any, outcome: Outcome) -> None:
