@@ -329,6 +329,7 @@ def test_a_stopped_one_goes_on_to_the_same(tmp_path: Path) -> None:
     whole = Adding(**settings, evaluations=6).run(tmp_path / "whole", formats=())
     stopped = Adding(**settings, evaluations=6).run(tmp_path / "parts", StopAt(9), formats=())
     assert not stopped.complete
+    assert stopped.exit_code == 130
     assert [row["cell"] for row in stopped.rows] == ["rnn"]
     assert json.loads((tmp_path / "parts" / "result.json").read_text())["complete"] is False
     assert len((tmp_path / "parts" / "table.csv").read_text().splitlines()) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +17,6 @@ from ostinato.experiments.figures import FORMATS
 from ostinato.experiments.frame import ExperimentSettings, Outcome
 from ostinato.training.report import make_reporter
 from ostinato.training.settings import TrainingSettings
-
-_STOPPED = 128 + signal.SIGINT
 
 
 def __getattr__(name: str) -> typer.Typer:
@@ -51,9 +48,9 @@ def experiment_app(name: str) -> typer.Typer:
         work = kind(**given(options, kind.Settings))
         outcome = work.run(output or Path("experiments") / name, make_reporter(False if quiet else None), formats)
         show(outcome, as_json)
-        if not outcome.complete:
+        if outcome.exit_code:
             print("stopped; the same command goes on from there", file=sys.stderr)
-            raise typer.Exit(_STOPPED)
+            raise typer.Exit(outcome.exit_code)
 
     return app
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import shutil
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -68,6 +69,8 @@ class Outcome:
     """That were written."""
     without_figure: str = ""
     """Why there is no figure."""
+    exit_code: int = 0
+    """128 + n, if signal n stopped it."""
 
     def plain(self) -> dict[str, Any]:
         """What of it is JSON: all but the curves; what is no number is None."""
@@ -98,6 +101,11 @@ class Experiment(ABC):
 
     Raises:
         SettingsError: naming each setting that is unknown or wrong.
+
+    >>> import tempfile
+    >>> from ostinato.experiments.clipping import Clipping
+    >>> [row["clipping"] for row in Clipping(steps=3, starts=0).run(tempfile.mkdtemp(), formats=()).rows]
+    ['no clipping', 'by norm', 'by value']
     """
 
     name: ClassVar[str]
@@ -160,8 +168,10 @@ class Experiment(ABC):
                         shutil.rmtree(work.folder)
                     outcome = self._outcome(done)
                     self._write(folder, outcome)
-            except (Interrupted, KeyboardInterrupt):
-                outcome.complete = False
+            except Interrupted as stop:
+                outcome.exit_code = stop.exit_code
+            except KeyboardInterrupt:
+                outcome.exit_code = 128 + signal.SIGINT
             if outcome.complete:
                 shutil.rmtree(folder / _RUNS)
             if outcome.rows and formats:
