@@ -89,7 +89,7 @@ class CNNAgainstRNNSettings(LearningSettings):
     parameters: int = Field(12_000, ge=500, description="of each network, at most")
     data: str | None = Field(None, description="folder of MNIST's four files [default: mnist in $OSTINATO_DATA]")
     shift: int = Field(2, ge=1, description="pixels by which a shifted image is moved at most, down and across")
-    steps: int = Field(1000, ge=1, description="batches to learn from")
+    steps: int = Field(800, ge=1, description="batches to learn from")
     batch_size: int = Field(64, ge=1, description="sequences in a batch")
     learning_rate: float = Field(0.003, gt=0, description="peak rate")
     evaluations: int = Field(4, ge=1, description="of the validation part, on the way")

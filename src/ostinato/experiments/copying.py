@@ -81,14 +81,15 @@ class CopyProblem:
 class CopySettings(CellsSettings):
     """Copy memory."""
 
-    cells: list[str] = Field(["rnn", "gru", "lstm", "min-gru"], min_length=1, description="to compare")
-    delay_steps: int = Field(50, ge=1, description="T, steps from the last symbol to the sign to go")
+    cells: list[str] = Field(["rnn", "lstm", "min-gru"], min_length=1, description="to compare")
+    delay_steps: int = Field(30, ge=1, description="T, steps from the last symbol to the sign to go")
     num_layers: int = Field(2, ge=1, description="recurrent layers")
     # what gates start with for a long memory writes 1/T of a symbol; large weights let some units write all of it
     input_scale: float = Field(8.0, gt=0, description="what the weights of the inputs are multiplied with at first")
     learning_rate: float = Field(0.01, gt=0, description="peak rate")
     batch_size: int = Field(16, ge=1, description="sequences in a batch")
-    steps: int = Field(1000, ge=1, description="batches to learn from")
+    evaluations: int = Field(10, ge=1, description="of the validation part, on the way")
+    steps: int = Field(600, ge=1, description="batches to learn from")
 
 
 class Copying(Experiment):

@@ -24,7 +24,7 @@ class SequentialMNISTSettings(CellsSettings):
     batch_size: int = Field(64, ge=1, description="sequences in a batch")
     learning_rate: float = Field(0.003, gt=0, description="peak rate")
     epochs: float = Field(2.0, gt=0, description="passes over the training part, where it is MNIST")
-    steps: int = Field(1000, ge=1, description="batches to learn from, where there is no MNIST")
+    steps: int = Field(600, ge=1, description="batches to learn from, where there is no MNIST")
     chrono: bool = Field(False, description="gates start with memories as long as an image")
     evaluations: int = Field(10, ge=1, description="of the validation part, on the way")
 
