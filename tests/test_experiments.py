@@ -28,7 +28,7 @@ from ostinato.experiments.adding import TRIVIAL, Adding, AddingProblem
 from ostinato.experiments.chrono import chrono
 from ostinato.experiments.clipping import Clipping, slope
 from ostinato.experiments.cnn_rnn_fnn import make_network
-from ostinato.experiments.copying import CopyProblem, memoryless
+from ostinato.experiments.copying import CopyProblem, memoryless, without_order
 from ostinato.experiments.images import DigitProblem, Images, load_digits, load_mnist, read_idx
 from ostinato.experiments.memory import RecallProblem, remembered
 from ostinato.experiments.training import recurrent_network
@@ -120,6 +120,12 @@ def test_copy() -> None:
     problem = CopyProblem(1000, seed=0)
     assert float(problem.loss(scores, batch)) / problem.count(batch) == pytest.approx(memoryless(1000), rel=1e-5)
     assert memoryless(1000) == pytest.approx(0.0204, abs=5e-5)
+    # the same for one who knows the ten but not their order: each as likely as it is frequent
+    many = problem.batch("test", 1, 500)
+    shares = many.inputs[:10, :, :9].mean(0).log().clamp(min=-1e4)
+    scores = torch.full((1020, 500, 9), -1e4)
+    scores[:1010, :, 0], scores[1010:] = 0, shares
+    assert float(problem.loss(scores, many)) / problem.count(many) == pytest.approx(without_order(1000), rel=0.02)
     exact = functional.one_hot(batch.targets, 9).float()
     assert float(problem.figures(exact, batch)["right"]) / problem.count(batch) == pytest.approx(1)
 

@@ -30,6 +30,22 @@ def memoryless(delay_steps: int) -> float:
     return COPIED * math.log(SYMBOLS) / (delay_steps + 2 * COPIED)
 
 
+def without_order(delay_steps: int) -> float:
+    """10 E[H] / (T + 20), nats a step: the least of one who knows which symbols there were, but not in what order.
+
+    H = −Σ_s (n_s / 10) log(n_s / 10) with n_s, how often s was drawn, binomial: ten draws of a chance of one eighth.
+
+    >>> round(without_order(1000), 4)
+    0.0163
+    """
+    chance = 1 / SYMBOLS
+    entropy = -SYMBOLS * sum(
+        math.comb(COPIED, n) * chance**n * (1 - chance) ** (COPIED - n) * n / COPIED * math.log(n / COPIED)
+        for n in range(1, COPIED + 1)
+    )
+    return COPIED * entropy / (delay_steps + 2 * COPIED)
+
+
 class CopyProblem:
     """Ten symbols of eight, T − 1 blanks, a sign to go, ten blanks; the answer: T + 10 blanks, then the ten symbols.
 
@@ -98,7 +114,7 @@ class Copying(Experiment):
     name, Settings = "copy", CopySettings
     columns: ClassVar[dict[str, str]] = {
         "cell": "cell", "parameters": "parameters", "test_loss": "test cross-entropy", "baseline": "memoryless",
-        "right": "symbols right", "best_step": "best step", "seconds": "seconds",
+        "orderless": "without order", "right": "symbols right", "best_step": "best step", "seconds": "seconds",
     }  # fmt: skip
 
     def jobs(self) -> list[str]:
@@ -112,24 +128,28 @@ class Copying(Experiment):
         learned = learn(job, lambda: recurrent_network(job, problem, s, s.delay_steps), problem, s, work)
         row = {
             "cell": job, "parameters": learned.parameters, "test_loss": learned.test["loss"],
-            "baseline": memoryless(s.delay_steps), "right": learned.test["right"], "best_step": learned.best_step,
-            "seconds": round(learned.seconds, 1),
+            "baseline": memoryless(s.delay_steps), "orderless": without_order(s.delay_steps),
+            "right": learned.test["right"], "best_step": learned.best_step, "seconds": round(learned.seconds, 1),
         }  # fmt: skip
         return Part([row], [learned.curves["loss"]])
 
     def read(self, outcome: Outcome) -> str:
         """Who is better than one without memory."""
-        baseline = memoryless(self.settings.delay_steps)
+        baseline, orderless = memoryless(self.settings.delay_steps), without_order(self.settings.delay_steps)
         better = [f"{row['cell']} ({row['right']:.0%} right)" for row in outcome.rows if row["test_loss"] < baseline]
-        text = f"Without memory the cross-entropy is 10 log 8 / (T + 20) = {baseline:.4f} nats a step. "
-        if better:
-            return text + f"Better than that: {', '.join(better)}."
-        return text + "None is better than that."
+        ordered = [row["cell"] for row in outcome.rows if row["test_loss"] < orderless]
+        return (
+            f"Without memory the cross-entropy is 10 log 8 / (T + 20) = {baseline:.4f} nats a step; better than that: "
+            f"{', '.join(better) or 'none'}. Who knows the symbols but not their order has {orderless:.4f} at best; "
+            f"better than that: {', '.join(ordered) or 'none'}."
+        )
 
     def draw(self, figure: Any, outcome: Outcome) -> None:
         """The validation loss over the steps."""
         axes = figure.subplots()
         baseline = memoryless(self.settings.delay_steps)
         axes.axhline(baseline, color="grey", ls=":", lw=1, label="memoryless")
-        draw_curves(axes, outcome.curves, "batches", "cross-entropy, nats a step, validation", yscale="log")
+        axes.axhline(without_order(self.settings.delay_steps), color="grey", ls="--", lw=1, label="without the order")
+        draw_curves(axes, outcome.curves, "batches", "cross-entropy, nats a step, validation")
+        axes.set_ylim(0, 1.5 * baseline)
         axes.set_title(f"Copy memory, T = {self.settings.delay_steps}")
