@@ -73,11 +73,11 @@ class MemorySettings(CellsSettings):
         ["rnn", "irnn", "indrnn", "gru", "lstm", "slstm", "min-gru", "min-lstm", "rg-lru"], min_length=1,
         description="to compare",
     )  # fmt: skip
-    delays: list[int] = Field([10, 30, 100], min_length=1, description="steps from the symbol to the question")
+    delays: list[int] = Field([10, 30, 100, 200], min_length=1, description="steps from the symbol to the question")
     threshold: float = Field(0.9, gt=1 / SYMBOLS, le=1, description="accuracy that counts as remembered")
     chrono: bool = Field(False, description="gates start with memories as long as the delay")
     hidden_size: int = Field(32, ge=1, description="units of a layer")
-    steps: int = Field(200, ge=1, description="batches to learn from, at each delay")
+    steps: int = Field(400, ge=1, description="batches to learn from, at each delay")
     evaluations: int = Field(4, ge=1, description="of the validation part, on the way")
 
     @field_validator("delays")
@@ -142,6 +142,10 @@ class Memory(Experiment):
         axes.axhline(self.settings.threshold, color="grey", ls=":", lw=1)
         axes.axhline(1 / SYMBOLS, color="grey", ls="--", lw=1, label="guessing")
         draw_curves(axes, outcome.curves, "delay, steps", "test accuracy", markers=True, xscale="log")
+        axes.get_legend().remove()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+        axes.set_xticks(self.settings.delays, [f"{delay:,}" for delay in self.settings.delays])
+        axes.minorticks_off()
         axes.set(ylim=(0, 1.05), title=f"Recall of one symbol of {SYMBOLS} after {self.settings.steps} batches")
 
 
