@@ -93,7 +93,7 @@ class Job:
 JOBS = {
     "trec": Job(
         trec, "accuracy", 0.91, "", "Classifier", subwords=10_000, beside=True, embedding_size=128, label_smoothing=0.1,
-        batch_size=64, epochs=12, average_weights=0.99, members=4,
+        batch_size=64, epochs=12, average_weights=0.99, members=3,
     ),
     "chinese": Job(
         chinese, "accuracy", 0.90, "", "Classifier", subwords=10_000, beside=True, embedding_size=100, hidden_size=64,
