@@ -15,6 +15,7 @@ from sklearn.metrics import matthews_corrcoef
 import ostinato
 from ostinato import Acceptability
 from ostinato.bundle import read_tensors
+from ostinato.cli import demo_acceptability
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import DataError, SettingsError
 from ostinato.networks import named_weights
@@ -240,3 +241,18 @@ def test_files_that_are_no_judgements(kind: Any, content: str, message: str, tmp
     (tmp_path / "cola.tsv").write_text(content)
     with pytest.raises(DataError, match=message):
         kind().fit(tmp_path / "cola.tsv", progress=False)
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "some.py").write_text(
+        "".join(f"x{n} = f(a, {'b, ' * (n % 9)}{'-' * (n // 9)}1)\n" for n in range(54)), "utf-8"
+    )
+    monkeypatch.setattr(demo_acceptability.sysconfig, "get_paths", lambda: {"stdlib": str(library)})
+    monkeypatch.setattr(demo_acceptability, "_TEST", 2)
+    assert len(demo_acceptability.lines(library, 100)) == 45
+    for _ in range(2):  # an earlier demo is replaced
+        demo_acceptability.demo(tmp_path / "m", None, quiet=True)
+    assert "Matthews' correlation" in capsys.readouterr().out
+    assert len(ostinato.load(tmp_path / "m").predict(["x = x ( 0 )"])) == 1

@@ -13,6 +13,7 @@ import torch
 
 import ostinato
 from ostinato.bundle import read_tensors
+from ostinato.cli import demo_conditional_language_model as demo
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.tasks.conditional_language_model import ConditionalLanguageModel, LabelledText
@@ -149,3 +150,12 @@ def test_the_command_line(reviews: Path, tmp_path: Path, capsys: pytest.CaptureF
     )
     with pytest.raises(SettingsError, match="--label: a language-model writes without labels"):
         run("generate", tmp_path / "lm", "--label", "5")
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(f"{topic} opens {noun}", topic) for topic in demo.WRITTEN for noun in "abcdefghij"]
+    monkeypatch.setattr(demo, "labelled_sentences", lambda: rows)
+    for _ in range(2):  # an earlier demo is replaced
+        demo.demo(tmp_path / "m", None, quiet=True)
+    out = capsys.readouterr().out
+    assert "the likeliest topic is right" in out and all(f"  {topic} " in out for topic in demo.WRITTEN)

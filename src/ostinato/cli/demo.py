@@ -14,6 +14,8 @@ from ostinato.errors import BundleError, SettingsError, nearest
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
     "classifier": "ostinato.cli.demo_classifier",
+    "acceptability": "ostinato.cli.demo_acceptability",
+    "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
     "translator": "ostinato.cli.demo_translator",

@@ -91,9 +91,9 @@ class LabelFigures:
         f1 = {k: 2 * right[k] / (2 * right[k] + false[k] + missed[k]) for k in {*right, *false, *missed}}
         total = 2 * right.total() + false.total() + missed.total()
         found: dict[str, float | int] = {
+            "accuracy": self._exact / self._texts,
             "precision_at_1": self._hits / self._texts,
             "recall_at_1": self._hits / (right.total() + missed.total()),
-            "accuracy": self._exact / self._texts,
             "f1_micro": 2 * right.total() / total,
             "f1_macro": sum(f1.values()) / len(f1),
         }

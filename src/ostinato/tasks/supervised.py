@@ -256,8 +256,10 @@ class FromExamples:
         """The figures of the field on the validation examples."""
         found = self.model.measure(self.validation)
         loss, name = found.pop("loss"), self.model.criterion
-        figure = loss if name == "loss" else found[name]
-        return Evaluation(loss, figure if name in LESS_IS_BETTER else -figure, found)
+        if name == "loss":
+            return Evaluation(loss, loss, found)
+        figures = {name: found[name], **found}  # what chooses is told first
+        return Evaluation(loss, found[name] if name in LESS_IS_BETTER else -found[name], figures)
 
     def figures(self, loss: float) -> dict[str, float]:  # noqa: ARG002
         """A mean loss alone says nothing more."""
