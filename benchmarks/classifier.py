@@ -103,7 +103,10 @@ JOBS = {
         cooking_with_validation, "precision_at_1", 0.60, "0.599, fastText", "Classifier", subwords=20_000, beside=True,
         shared=True, criterion="precision_at_1", epochs=15,
     ),
-    "cola": Job(cola, "mcc", 0.16, "0.157, private test", "Acceptability"),
+    "cola": Job(
+        cola, "mcc", 0.16, "0.157, private test", "Acceptability", real_epochs=6, min_count=2, hidden_size=128,
+        learning_rate=0.002, epochs=6, average_weights=0.98,
+    ),
 }  # fmt: skip
 
 
