@@ -21,6 +21,8 @@ COMMANDS = {
     "predict": ("ostinato.cli.predict", "What a model says of each example of files."),
     "similar": ("ostinato.cli.similar", "Rank the texts of a corpus by how like a query they are."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),
+    "inspect": ("ostinato.cli.inspect", "Show a model in one page: training, gradients, units, mistakes."),
+    "watch": ("ostinato.cli.watch", "Follow a training in the browser."),
     "diagnose": ("ostinato.cli.diagnose", "What is wrong with a model, why, and what to change."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
