@@ -249,6 +249,9 @@ def test_nothing_of_a_user_is_run(pages: dict[str, Path]) -> None:
                 assert "window.hacked=1" in page.run("document.querySelector('[data-part=text]').textContent")
             if path == pages["classifier"]:
                 assert "</script>" in page.run("document.querySelector('[data-chart=confusion]').textContent")
+                counts = page.run("[...document.querySelectorAll('.heatmap-label')].map(each => each.textContent)")
+                told = sections(written(path))["confusion"]["charts"][0]["grid"]["values"]
+                assert sorted(map(int, counts)) == sorted(count for row in told for count in row)
 
 
 @browser
