@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from ostinato.diagnostics import diagnosis as diagnosis_module
 from ostinato.diagnostics.diagnosis import Diagnosis
 from ostinato.diagnostics.measurements import Measurements
 from ostinato.errors import DataError, MissingExtra, SettingsError, TrainingError
+from ostinato.training.signals import Interrupted
 from tests.conftest import make_text
 from tests.hand_made import measured, run
 
@@ -141,6 +143,15 @@ def test_the_cures_are_tried_and_the_model_is_left_alone(command: Command, sick:
     assert {path: path.read_bytes() for path in sick.rglob("*") if path.is_file()} == before
 
 
+def test_a_signal_ends_the_trial(command: Command, sick: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise Interrupted(3, signal.SIGTERM, saved=True)
+
+    monkeypatch.setattr(LanguageModel, "fit_again", stopped)
+    told = command("diagnose", sick, text, "--try", "--steps", 2, status=128 + signal.SIGTERM).stderr
+    assert "stopped while trying as it was; 0 of" in told and "--resume" not in told
+
+
 def test_data_that_are_gone_are_asked_for(
     command: Command, sick: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +212,23 @@ def test_reading_of_a_table() -> None:
     assert "no change to try" in reading([before]).en
     changes = cures(Diagnosis(measured(run=run(returns=1, clip_rate=np.ones(20)))))
     assert len({each.option for each in changes}) == len(changes) > 2
+
+
+def test_a_classifier_is_judged_too(command: Command, tmp_path: Path) -> None:
+    lines = [f"{at % 2}\t{'good' if at % 2 else 'bad'} {'word ' * 40}\n" for at in range(60)]
+    (tmp_path / "texts.tsv").write_text("label\ttext\n" + "".join(lines))
+    settings = {"cell": "sigmoid-rnn", "bidirectional": False, "pooling": "last", "hidden_size": 8, "epochs": 1}
+    model = ostinato.Classifier(**settings, batch_size=8, log_every=2, device="cpu")
+    model.fit(tmp_path / "texts.tsv", output=tmp_path / "m", progress=False)
+    found = ostinato.diagnose(tmp_path / "m", tmp_path / "texts.tsv")
+    (first,) = [each for each in found.verdict if each.name == "vanishing-gradient"]
+    assert {"--batch-norm 100", "--layer-norm", "--cell lstm"} <= {each.option for each in first.changes}
+    assert found.measurements.unlearned is None
+    tried = command(
+        "diagnose", tmp_path / "m", tmp_path / "texts.tsv", "--try", "--steps", 3, "--json", "-q"
+    )  # fmt: skip
+    names = [each["name"] for each in json.loads(tried.stdout)["tried"]]
+    assert names[0] == "as it was" and "--batch-norm 100" in names
 
 
 def test_data_errors_are_plain(sick: Path, tmp_path: Path) -> None:

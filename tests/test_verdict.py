@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,3 +297,33 @@ def test_steps_that_were_gone_back_over_are_no_obstacle() -> None:
     back = {"kind": "back", "step": 0, "from_step": 12, "rate_scale": 0.5}
     found = measure_run([line(10, 10), back, line(10, 12), line(20, 10)], {"clip_norm": 1.0})
     assert found is not None and found.returns == 1 and len(found.loss) == 3
+
+
+@pytest.mark.parametrize("page", ["understanding.md", "understanding.zh-CN.md"])
+def test_the_pages_name_every_finding(page: str) -> None:
+    text = (Path(__file__).parents[1] / "docs" / page).read_text("utf-8")
+    for name in {name for name, _, _ in SIDES} - {"forget-gates-closed"}:
+        assert f"| `{name}`" in text, name
+
+
+def test_a_start_that_a_cell_has_by_itself_is_not_named() -> None:
+    def options(**settings: Any) -> list[str]:
+        return [
+            each.option for each in verdict(measured(layers=[vanilla(0.5)], settings=SETTINGS | settings))[0].changes
+        ]
+
+    assert "--recurrent-init orthogonal" not in options(cell="rnn")
+    assert "--recurrent-init orthogonal" in options(cell="rnn", recurrent_init="normal")
+    assert "--cell irnn --recurrent-init none" in options(cell="rnn", recurrent_init="normal")
+    assert "--cell irnn" in options(cell="rnn")
+
+
+def test_the_record_of_an_older_version_is_no_obstacle() -> None:
+    unknown = np.full(20, np.nan)
+    fields = ("gradient_norm", "gradient_norm_max", "clip_rate", "update_ratio", "loss_deviation", "learning_rate")
+    old = run(**dict.fromkeys(fields, unknown))
+    assert names(measured(run=old, settings=SETTINGS | {"clip_norm": None})) == ["healthy"]
+    lost = run(loss=np.full(20, np.nan), validation_loss=np.full(3, np.nan))
+    assert names(measured(run=lost)) == ["not-finite"]
+    empty = measure_run([{"kind": "validation", "step": 40, "loss": 1.5}], {})
+    assert names(measured(run=empty)) == ["healthy"]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ostinato.cells import CELLS
 from ostinato.diagnostics.findings import Change, Text
 
 LSTM = Change(
@@ -14,20 +15,7 @@ LSTM = Change(
     Text("its cell state goes on through a gate, not through a matrix", "其细胞状态经由门而不是矩阵传递"),
 )
 GRU = Change("gru", {"cell": "gru"}, Text("its update gate can copy the state unchanged", "其更新门可以原样复制状态"))
-IRNN = Change(
-    "irnn",
-    {"cell": "irnn", "recurrent_init": None},
-    Text(
-        "ReLU with recurrent weights that start as the identity keeps the state at first",
-        "ReLU 加单位矩阵初始化，起初能保持状态",
-    ),
-)
 TANH = Change("tanh", {"cell": "rnn"}, Text("tanh is bounded and its derivative reaches 1", "tanh 有界，且导数可达 1"))
-ORTHOGONAL = Change(
-    "orthogonal",
-    {"recurrent_init": "orthogonal"},
-    Text("every singular value of the recurrent weights starts at 1", "循环权重的所有奇异值从 1 开始"),
-)
 LAYER_NORM = Change(
     "layer-norm",
     {"layer_norm": True},
@@ -50,6 +38,31 @@ DECAY = Change("weight-decay", {"weight_decay": 0.01}, Text("it keeps the weight
 STOP_EARLY = Change(
     "patience", {"patience": 3}, Text("it stops when three evaluations bring no gain", "三次评估没有进步就停止")
 )
+
+
+def irnn(settings: Mapping[str, Any]) -> Change:
+    """ReLU with recurrent weights that start as the identity."""
+    own = {"recurrent_init": None} if settings.get("recurrent_init") is not None else {}
+    return Change(
+        "irnn",
+        {"cell": "irnn", **own},
+        Text(
+            "ReLU with recurrent weights that start as the identity keeps the state at first",
+            "ReLU 加单位矩阵初始化，起初能保持状态",
+        ),
+    )
+
+
+def orthogonal(settings: Mapping[str, Any]) -> Change | None:
+    """Orthogonal recurrent weights; None where the cell begins with them by itself."""
+    own = CELLS[settings["cell"]].own_recurrent_init if settings.get("cell") in CELLS else None
+    if (settings.get("recurrent_init") or own) == "orthogonal":
+        return None
+    return Change(
+        "orthogonal",
+        {"recurrent_init": "orthogonal"},
+        Text("every singular value of the recurrent weights starts at 1", "循环权重的所有奇异值从 1 开始"),
+    )
 
 
 def forget_bias(value: float = 1.0) -> Change:

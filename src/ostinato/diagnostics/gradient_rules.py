@@ -20,8 +20,8 @@ FASTEST_HALVING = Threshold(
     1.0,
     Text("step", "步"),
     Text(
-        "a gradient that halves at every step is a thousandth after ten, and no matrix step of slope 1 does that",
-        "每步减半的梯度十步后只剩千分之一，而导数为 1 的循环步不会如此",
+        "a gradient that halves at every step is a thousandth after ten: that is no memory",
+        "每步减半的梯度十步后只剩千分之一，称不上记忆",
     ),
 )
 REACHED_SHARE = Threshold(
@@ -147,7 +147,9 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
     else:
         cause = Text("The gates let the state go sooner than the task needs it.", "门释放状态早于任务所需。")
     pick = Chooser(m.settings).pick(
-        changes.LSTM, changes.GRU, changes.IRNN, changes.ORTHOGONAL, changes.LAYER_NORM, changes.BATCH_NORM,
+        changes.LSTM, changes.GRU,
+        changes.TANH if is_vanilla(layer) and "sigmoid" in layer.activations.values() else None,
+        changes.irnn(m.settings), changes.orthogonal(m.settings), changes.LAYER_NORM, changes.BATCH_NORM,
         None if is_vanilla(layer) else _longer_memory(far),
     )  # fmt: skip
     return [
@@ -181,7 +183,7 @@ def exploding_gradient(m: Measurements) -> list[Finding]:
 
     Measured: the largest ‖∂L_t/∂s_{t−k}‖ over that at lag 0; the leading Lyapunov exponent times the steps that
     training propagates through; the norm of the state at its end over that after a quarter. Limit: ten times. Source:
-    Pascanu et al. 2013, section 2.1; for the exponents Engelken et al. 2023; for the state Le et al. 2015, section 4.
+    Pascanu et al. 2013, section 2.1; for the exponents Engelken et al. 2023; for the state Le et al. 2015.
     """
     for layer in m.layers:
         far = horizon(m, layer)
@@ -205,7 +207,7 @@ def exploding_gradient(m: Measurements) -> list[Finding]:
         clipped = settings.get("clip_norm") is not None or settings.get("clip_value") is not None
         relu = "relu" in layer.activations.values()
         pick = Chooser(settings).pick(
-            changes.ORTHOGONAL,
+            changes.orthogonal(m.settings),
             None if clipped else changes.clip_norm(1.0), None if clipped else changes.clip_value(0.1),
             changes.TANH if relu else None, changes.LSTM, changes.GRU, changes.LAYER_NORM,
             changes.learning_rate(settings, 0.3),

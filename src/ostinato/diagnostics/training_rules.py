@@ -106,24 +106,30 @@ def step_too_large(m: Measurements) -> list[Finding]:
 def not_finite(m: Measurements) -> list[Finding]:
     """Losses or gradients were not finite.
 
-    Measured: steps that were skipped for it, and returns to a checkpoint. Limits: 1 % of the steps; no return. Source:
-    Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1.
+    Measured: steps that were skipped for it, returns to a checkpoint, and evaluations without a finite loss. Limits:
+    1 % of the steps; none. Source: Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1.
     """
     run = m.run
     if run is None:
         return []
     steps = max(1, run.skipped_steps, int(run.step.max(initial=0)))
     share = run.skipped_steps / steps
-    if run.returns == 0 and share < NOT_FINITE.value:
+    evaluations = int((~np.isfinite(run.validation_loss)).sum())
+    if run.returns == 0 and share < NOT_FINITE.value and not evaluations:
         return []
     return [
         Finding(
             "not-finite", "problem", Text("The loss was not finite", "损失不是有限数"), TRAINING,
-            (Quantity("skipped", run.skipped_steps, "steps"), Quantity("returns", run.returns, "times")), NOT_FINITE,
+            (
+                Quantity("skipped", run.skipped_steps, "steps"), Quantity("returns", run.returns, "times"),
+                Quantity("evaluations", evaluations, "without a finite loss"),
+            ),
+            NOT_FINITE,
             Text(
-                f"{run.skipped_steps:,} of {steps:,} steps were skipped, and the training went back to a checkpoint "
-                f"{run.returns:,} times.",
-                f"{steps:,} 步中跳过了 {run.skipped_steps:,} 步，训练退回检查点 {run.returns:,} 次。",
+                f"{run.skipped_steps:,} of {steps:,} steps were skipped, the training went back to a checkpoint "
+                f"{run.returns:,} times, and {evaluations:,} evaluations gave no finite loss.",
+                f"{steps:,} 步中跳过了 {run.skipped_steps:,} 步，训练退回检查点 {run.returns:,} 次，"
+                f"{evaluations:,} 次评估没有得到有限的损失。",
             ),
             Text(
                 "Something grew beyond what a float32 holds: the state or the gradient explodes, or a step was too "
@@ -132,7 +138,7 @@ def not_finite(m: Measurements) -> list[Finding]:
             ),
             Chooser(m.settings).pick(
                 clip_at_usual_norm(m, run) or changes.clip_norm(1.0), changes.learning_rate(m.settings, 0.1),
-                changes.ORTHOGONAL, changes.LSTM, changes.LAYER_NORM,
+                changes.orthogonal(m.settings), changes.LSTM, changes.LAYER_NORM,
             ),
             Text("And look whether the data hold what is no number.", "并检查数据中是否有非数值。"),
             "Pascanu et al. 2013, section 2.3; Bengio 2012, section 3.1.1",
@@ -176,7 +182,7 @@ def clipping_always(m: Measurements) -> list[Finding]:
     take a limit of half to ten times the mean norm.
     """
     run = m.run
-    if run is None or not len(run.clip_rate):
+    if run is None or not np.isfinite(run.clip_rate).any():
         return []
     rate, norm = float(np.nanmean(run.clip_rate)), _median(run.gradient_norm)
     if not rate >= CLIPPED.value:
@@ -218,7 +224,7 @@ def gradient_spikes(m: Measurements) -> list[Finding]:
     clipped = m.settings.get("clip_norm") is not None or m.settings.get("clip_value") is not None
     if run is None or clipped or not len(run.gradient_norm_max):
         return []
-    norm, largest = _median(run.gradient_norm), float(np.nanmax(np.append(run.gradient_norm_max, -np.inf)))
+    norm, largest = _median(run.gradient_norm), _largest(run.gradient_norm_max)
     if not (norm > 0 and largest >= SPIKE.value * norm):
         return []
     return [

@@ -17,6 +17,7 @@ from ostinato.diagnostics.diagnosis import Diagnosis, diagnose
 from ostinato.diagnostics.findings import Change, Language, Text, number
 from ostinato.errors import DataError, OstinatoError, SettingsError
 from ostinato.tasks import task_class
+from ostinato.training.signals import Interrupted
 
 STEPS = 300
 """Of each training, where no minutes are given: some hundreds tell a cure from none."""
@@ -97,6 +98,9 @@ def try_cures(
             try:
                 again(kind(**settings), where)
             except SettingsError:
+                raise
+            except Interrupted as stop:  # its folder goes: there is nothing to resume
+                stop.args = (f"stopped while trying {name}; {number_} of {len(changes) + 1} were done",)
                 raise
             except OstinatoError as error:
                 failed = str(error)

@@ -146,7 +146,8 @@ def saturated_units(m: Measurements) -> list[Finding]:
                 "进入激活函数的值过大：权重初始过大，或在过大的步长下增长过多。",
             ),
             Chooser(m.settings).pick(
-                changes.LAYER_NORM, changes.BATCH_NORM, changes.learning_rate(m.settings, 0.3), changes.ORTHOGONAL
+                changes.LAYER_NORM, changes.BATCH_NORM, changes.learning_rate(m.settings, 0.3),
+                changes.orthogonal(m.settings),
             ),
             NO_ADVICE, "Glorot & Bengio 2010, section 3",
         )

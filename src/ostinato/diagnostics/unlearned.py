@@ -24,7 +24,7 @@ def unlearned_by_lag(before: np.ndarray, after: np.ndarray, expected: np.ndarray
     gain(k) = (Σ_ab O_ab ln(O_ab / P_ab) − Σ_b O_b ln(O_b / P_b)) / n − bias(k),
 
     the divergence of what was seen from what was expected, given that token, less what holds whatever the token: G² of
-    a table (Sokal & Rohlf 1995, section 17.3). A model that has used all that the lag tells gives 0 on average; bias is
+    a table (Sokal & Rohlf 1995, chapter 17). A model that has used all that the lag tells gives 0 on average; bias is
     what chance adds, (Σ Var O_ab / P_ab − Σ Var O_b / P_b) / 2n (Wilks 1938).
 
     Args:
