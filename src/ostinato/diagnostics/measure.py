@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -133,7 +134,13 @@ def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:
     cell, fit = steps.cell, half_life(gradient.by_lag)
     chosen = torch.argsort(steps.lengths, descending=True, stable=True)[:_SPECTRAL_ROWS].tolist()
     jacobian_lags = doubling(min(lags, int(steps.lengths[chosen].min())))
-    values = eigenvalues(mean_jacobian(steps, rows=chosen))
+    values = np.zeros(0, complex)
+    if steps.finite:
+        values = eigenvalues(mean_jacobian(steps, rows=chosen))
+        singular = log_singular_values(steps, jacobian_lags.tolist(), _SINGULAR, chosen)
+        exponents = lyapunov_exponents(steps, _SINGULAR, chosen)
+    else:  # a state has left the range of floats, which `state_norm` tells
+        singular, exponents = np.full((len(jacobian_lags), _SINGULAR), np.nan), np.full(_SINGULAR, np.nan)
     return LayerMeasurements(
         name=gradient.name,
         module=steps.call.name,
@@ -149,10 +156,10 @@ def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:
         half_life_steps=fit.half_life_steps,
         fit_quality=fit.quality,
         jacobian_lags=jacobian_lags,
-        jacobian_log_singular=log_singular_values(steps, jacobian_lags.tolist(), _SINGULAR, chosen),
-        lyapunov=lyapunov_exponents(steps, _SINGULAR, chosen),
+        jacobian_log_singular=singular,
+        lyapunov=exponents,
         eigenvalues=values,
-        spectral_radius=float(abs(values[0])),
+        spectral_radius=float(abs(values[0])) if len(values) else math.nan,
         growth=gradient.growth,
         derivative_part=gradient.derivative_part,
         weight_part=gradient.weight_part,
