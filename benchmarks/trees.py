@@ -6,8 +6,9 @@ its label that of its node. All by one loop, with the same optimiser, batches of
 epoch with the best accuracy on the whole sentences of dev is kept.
 
 *speed*: forward and backward of a batch of 25 trees of the training part, at one width for words and units: the binary
-Tree-LSTM by level; the same equations node by node in plain PyTorch, as they are usually written; and an LSTM over the
-same words. Medians, in turn.
+Tree-LSTM by level, natively and by the reference's plain PyTorch; the same equations node by node in plain PyTorch, as
+they are usually written; and an LSTM over the same words. Medians of the processor's time on one core, in turn, so that
+what else the machine does counts for little.
 
     python benchmarks/trees.py quality [--models tree-lstm,lstm] [--labels 5,2] [--seeds 1,2,3] [--epochs 8]
     python benchmarks/trees.py speed [--sizes 50,150,300]
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from data import need
-from ostinato import LSTMCell, Recurrent, TreeClassifier
+from ostinato import LSTMCell, Recurrent, TreeClassifier, backend
 from ostinato.codecs.tree_codec import NONE
 from ostinato.codecs.trees import Tree
 from ostinato.heads import Softmax
@@ -38,13 +39,14 @@ from ostinato.tasks.tree_classifier import TreeClassifierSettings
 from ostinato.tasks.tree_examples import ReadTree, TreeReader, TreeReadingSettings
 from ostinato.topologies import SeqToVec, count_parameters
 from ostinato.tree_cells import NaryTreeLSTMCell
-from ostinato.trees import Recursive, forest, node_heights
+from ostinato.trees import Forest, Recursive, forest, node_heights
 
 PARTS = {part: f"trees/sst/{part}.txt" for part in ("train", "dev", "test")}
 SETTINGS: dict[str, dict[str, Any]] = {
     "recursive": {"hidden_size": 30, "dropout": 0.0},
     "rntn": {"hidden_size": 30, "dropout": 0.0},
     "tree-lstm": {"hidden_size": 150},
+    "child-sum": {"hidden_size": 150},
     "lstm": {"hidden_size": 150},
 }
 
@@ -150,18 +152,25 @@ def train_one(name: str, labels: int, seed: int, epochs: int) -> dict[str, float
 
 
 def quality(models: list[str], labels: list[int], seeds: list[int], epochs: int) -> None:
-    """The table: means over seeds."""
-    print(f"{'':<12} labels  seeds   dev root  test root  (± of seeds)  below/above  all nodes  parameters  minutes")
+    """The table: a row a run, as it ends, and the means of the seeds after them."""
+    print("model        labels  seed   dev root  test root  below/above  all nodes  parameters  minutes")
     for count in labels:
         for name in models:
-            runs = [train_one(name, count, seed, epochs) for seed in seeds]
-            mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
-            spread = statistics.pstdev(run["root_accuracy"] for run in runs)
-            row = (
-                f"{name:<12} {count:6}  {len(seeds):5}  {mean['dev_root_accuracy']:9.4f}  {mean['root_accuracy']:9.4f}"
-            )
-            row += f"  {spread:12.4f}  {mean['root_binary_accuracy']:11.4f}  {mean['node_accuracy']:9.4f}"
-            print(f"{row}  {mean['parameters']:10,.0f}  {mean['minutes']:7.1f}", flush=True)
+            runs = []
+            for seed in seeds:
+                runs.append(train_one(name, count, seed, epochs))
+                print_row(name, count, str(seed), runs[-1])
+            if len(runs) > 1:
+                mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
+                spread = statistics.pstdev(run["root_accuracy"] for run in runs)
+                print_row(name, count, "mean", mean, f"  (test root ± {spread:.4f})")
+
+
+def print_row(name: str, labels: int, seed: str, found: dict[str, float], more: str = "") -> None:
+    """A row of the table."""
+    row = f"{name:<11} {labels:7}  {seed:>4}  {found['dev_root_accuracy']:9.4f}  {found['root_accuracy']:9.4f}"
+    row += f"  {found['root_binary_accuracy']:11.4f}  {found['node_accuracy']:9.4f}"
+    print(f"{row}  {found['parameters']:10,.0f}  {found['minutes']:7.1f}{more}", flush=True)
 
 
 def node_by_node(cell: NaryTreeLSTMCell, inputs: Tensor, trees: list[np.ndarray]) -> Tensor:
@@ -190,6 +199,12 @@ def node_by_node(cell: NaryTreeLSTMCell, inputs: Tensor, trees: list[np.ndarray]
     return torch.stack(roots)
 
 
+def by_reference(network: Recursive, inputs: Tensor, shape: Forest) -> Any:
+    """The states, each level differentiated by autograd."""
+    with backend("reference"):
+        return network(inputs, shape)
+
+
 def speed(sizes: list[int], rounds: int = 15) -> None:
     """The table: milliseconds a batch, and the ratios."""
     torch.set_num_threads(1)
@@ -198,7 +213,7 @@ def speed(sizes: list[int], rounds: int = 15) -> None:
     shape = forest(trees, [node_heights(tree) for tree in trees], 2)
     lengths = torch.tensor([(len(tree) + 1) // 2 for tree in trees])
     print(f"25 trees, {len(shape.order):,} nodes, {shape.leaves:,} words, {len(shape.levels)} levels")
-    print("size  by level ms  LSTM ms  ratio  node by node ms  ratio")
+    print("size  by level ms  LSTM ms  ratio  reference ms  ratio  node by node ms  ratio")
     for size in sizes:
         torch.manual_seed(0)
         cell = NaryTreeLSTMCell(size, size)
@@ -211,19 +226,21 @@ def speed(sizes: list[int], rounds: int = 15) -> None:
         sides: list[Callable[[Tensor], Tensor]] = [
             lambda x: by_level(x, shape).hidden[shape.roots].sum(),  # noqa: B023
             lambda x: lstm(x, None, lengths)[1].hidden.sum(),  # noqa: B023
+            lambda x: by_reference(by_level, x, shape).hidden[shape.roots].sum(),  # noqa: B023
             lambda x: node_by_node(cell, x, trees).sum(),  # noqa: B023
         ]
-        inputs = [words, padded, words]
-        times: list[list[float]] = [[], [], []]
+        inputs = [words, padded, words, words]
+        times: list[list[float]] = [[], [], [], []]
         for at in range(rounds + 2):
             for side, x, its in zip(sides, inputs, times, strict=True):
                 x = x.clone().requires_grad_()
-                begun = time.perf_counter()
+                begun = time.process_time()
                 side(x).backward()
                 if at >= 2:
-                    its.append(1000 * (time.perf_counter() - begun))
-        ours, its_lstm, plain = (statistics.median(each) for each in times)
+                    its.append(1000 * (time.process_time() - begun))
+        ours, its_lstm, reference, plain = (statistics.median(each) for each in times)
         row = f"{size:4}  {ours:11.2f}  {its_lstm:7.2f}  {ours / its_lstm:5.2f}"
+        row += f"  {reference:12.2f}  {reference / ours:5.2f}"
         print(f"{row}  {plain:15.1f}  {plain / ours:5.1f}", flush=True)
 
 

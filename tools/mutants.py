@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 LISTS = Path(__file__).parent / "mutations"
 KERNELS = "src/ostinato/kernels"
-TESTS = ["tests/test_cells.py", "tests/test_kernels.py", "tests/test_own_cells.py"]
+TESTS = ["tests/test_cells.py", "tests/test_kernels.py", "tests/test_own_cells.py", "tests/test_tree_kernels.py"]
 # printed anew, any other text would differ: that the text is right is for the other tests to tell
 TESTS += ["--deselect", "tests/test_kernels.py::test_built_in_kernels_are_fresh"]
 MINUTES = 60

@@ -288,6 +288,17 @@ def _sums(of_children: Tensor, level: Level) -> Tensor:
     return sums.index_add(0, _parents(level), of_children)
 
 
+def is_tree_lstm(cell: TreeCell) -> bool:
+    """Whether a cell's equations are those of one of the two Tree-LSTMs, and not of a class derived that changes them.
+
+    >>> is_tree_lstm(NaryTreeLSTMCell(3, 4, arity=3)), is_tree_lstm(RecursiveCell(4, 4))
+    (True, False)
+    """
+    equations = {"State", "arity", "first", "operands", "weights", "update"}
+    above = next(parent for parent in type(cell).__mro__ if equations & vars(parent).keys())
+    return above in (NaryTreeLSTMCell, ChildSumTreeLSTMCell)
+
+
 TREE_CELLS: dict[str, Any] = {
     "recursive": RecursiveCell,
     "rntn": RNTNCell,

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ostinato.tree_cells import Level, TreeCell
+from ostinato.errors import BackendUnavailable
+from ostinato.kernels import tree_lstm
+from ostinato.kernels.recurrence import forced
+from ostinato.tree_cells import Level, TreeCell, is_tree_lstm
 
 
 class Forest(NamedTuple):
@@ -24,6 +27,11 @@ class Forest(NamedTuple):
     """The same, in the order of levels."""
     roots: Tensor
     """The root of each tree among the nodes as given, int64 [trees]."""
+    starts: Tensor
+    """Where the children of each node above the leaves begin, in the order of levels, and where the last's end, int64
+    [nodes − leaves + 1]."""
+    ends: Tensor
+    """The nodes up to the end of each level, and their children among places, int64 [2, levels]."""
     leaves: int
     size: int
     """Places in all."""
@@ -84,11 +92,11 @@ def forest(parents: Sequence[np.ndarray], heights: Sequence[np.ndarray], arity: 
     places = np.empty(nodes, np.int64)
     if arity is None:
         places[children] = np.arange(len(children))
-        child_ends = first_child[ends - leaves]
+        starts, child_ends = first_child, first_child[ends - leaves]
     else:
         sibling = np.arange(len(children)) - first_child[parent_rank - leaves]
         places[children] = (parent_rank - leaves) * arity + sibling
-        child_ends = (ends - leaves) * arity
+        starts, child_ends = np.arange(nodes - leaves + 1) * arity, (ends - leaves) * arity
     places[roots] = child_ends[-1] + np.arange(len(roots))
 
     levels, before = [], 0
@@ -98,8 +106,9 @@ def forest(parents: Sequence[np.ndarray], heights: Sequence[np.ndarray], arity: 
         whose = owners[first_place:last_child] - before if arity is None and at else None
         levels.append(Level(before, last, first_place, last_child, whose))
         before = last
-    a, b, c, d = (torch.from_numpy(each) for each in (order, places, places[order], roots))
-    return Forest(a, b, c, d, leaves, int(child_ends[-1]) + len(roots), tuple(levels))
+    arrays = (order, places, places[order], roots, starts, np.stack([ends, child_ends]))
+    a, b, c, d, e, f = (torch.from_numpy(each) for each in arrays)
+    return Forest(a, b, c, d, e, f, leaves, int(child_ends[-1]) + len(roots), tuple(levels))
 
 
 class Recursive(nn.Module):
@@ -130,6 +139,7 @@ class Recursive(nn.Module):
 
         Raises:
             ValueError: if there are inputs for neither the leaves nor all nodes.
+            BackendUnavailable: if the native backend is forced and cannot run this; see `ostinato.backend`.
         """
         nodes = len(shape.order)
         if inputs.dim() != 2 or len(inputs) not in (shape.leaves, nodes):
@@ -140,12 +150,25 @@ class Recursive(nn.Module):
         x, rest = self.cell.first(inputs, shape.leaves)
         weights = self.cell.weights()
         x, rest = x.to(weights[0].dtype), rest.to(weights[0].dtype)  # autocast makes them lower
-        states = _Upwards.apply(self.cell, shape, torch.is_grad_enabled(), x, rest, *weights)
+        if self._native((x, rest, *weights)):
+            states = tree_lstm.run(shape, self.cell.arity, x, rest, weights)
+        else:
+            states = _Upwards.apply(self.cell, shape, torch.is_grad_enabled(), x, rest, *weights)
         return self.cell.State(*(part.index_select(0, shape.places) for part in states))
+
+    def _native(self, tensors: tuple[Tensor, ...]) -> bool:
+        """Whether the native pass runs: it does where it can, unless the reference is forced."""
+        wanted = forced()
+        if wanted not in ("auto", "native"):
+            return False
+        why = tree_lstm.serves(tensors) if is_tree_lstm(self.cell) else "the native pass runs Tree-LSTMs only"
+        if why is not None and wanted == "native":
+            raise BackendUnavailable(f"backend 'native' was asked for: {why}")
+        return why is None
 
 
 class _Upwards(torch.autograd.Function):
-    """The levels from the leaves to the roots; backwards from the roots to the leaves.
+    """The levels from the leaves to the roots; backwards from the roots to the leaves. The reference: for any cell.
 
     A level is differentiated by autograd, as a graph of its own, but for the weights: the gradient of each is one
     product over all levels.

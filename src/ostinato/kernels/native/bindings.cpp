@@ -93,23 +93,29 @@ bool interrupted() {
   return PyErr_CheckSignals() != 0;
 }
 
-void run(const Layer& layer, uintptr_t cell_address, const std::string& isa_name, bool is_double, int threads,
-         bool backward) {
-  const Isa& isa = isa_named(isa_name);
-  const Cell& cell = *reinterpret_cast<const Cell*>(cell_address);
+// `work(team, thread, memory)` on each thread.
+template <class Work>
+void share(int threads, int64_t bytes, Work&& work) {
   Team team;
   team.size = threads;
   team.interrupted = interrupted;
   {
     nb::gil_scoped_release release;
     last_asked = std::chrono::steady_clock::now();
-    char* memory =
-        scratch.at_least((backward ? isa.backward_bytes : isa.forward_bytes)(layer, cell, is_double, threads));
-    const auto pass = backward ? isa.backward : isa.forward;
-    parallel(threads, [&](int thread) { pass(layer, cell, is_double, team, thread, memory); });
+    char* memory = scratch.at_least(bytes);
+    parallel(threads, [&](int thread) { work(team, thread, memory); });
     scratch.keep_at_most(KEPT_BYTES);
   }
   if (team.stop) throw nb::python_error();
+}
+
+void run(const Layer& layer, uintptr_t cell_address, const std::string& isa_name, bool is_double, int threads,
+         bool backward) {
+  const Isa& isa = isa_named(isa_name);
+  const Cell& cell = *reinterpret_cast<const Cell*>(cell_address);
+  const auto pass = backward ? isa.backward : isa.forward;
+  share(threads, (backward ? isa.backward_bytes : isa.forward_bytes)(layer, cell, is_double, threads),
+        [&](Team& team, int thread, char* memory) { pass(layer, cell, is_double, team, thread, memory); });
 }
 
 // A layer that is run step by step: its weights stay packed.
@@ -207,6 +213,27 @@ void backward(Layer layer, bool accumulate, const Addresses& d_history, const Ad
   run(layer, cell, isa, is_double, threads, true);
 }
 
+// Trees from their sizes and addresses, in the order of ostinato.kernels.tree_lstm.
+void trees(bool backward, bool keep, const std::vector<int64_t>& sizes, const Addresses& arrays,
+           const std::string& isa_name, bool is_double, int threads) {
+  Trees t{};
+  t.keep = keep;
+  int64_t* const numbers[] = {&t.levels, &t.arity, &t.hidden, &t.x_rows, &t.x_width, &t.rest_width};
+  const int64_t** const indices[] = {&t.ends, &t.child_ends, &t.places, &t.starts};
+  void** const values[] = {&t.x,    &t.rest, &t.h,       &t.c,        &t.leaf_gates, &t.gates, &t.forget,
+                           &t.sums, &t.d_x,  &t.d_gates, &t.d_forget, &t.d_sums,     &t.d_h,   &t.d_c};
+  constexpr size_t SIZES = sizeof numbers / sizeof *numbers, VALUES = sizeof values / sizeof *values;
+  if (sizes.size() != SIZES || arrays.size() != 6 + VALUES) throw nb::value_error("not what trees have");
+  for (size_t i = 0; i < SIZES; ++i) *numbers[i] = sizes[i];
+  for (size_t i = 0; i < 4; ++i) *indices[i] = reinterpret_cast<const int64_t*>(arrays[i]);
+  for (size_t i = 0; i < 2; ++i) t.weights[i] = reinterpret_cast<const void*>(arrays[4 + i]);
+  for (size_t i = 0; i < VALUES; ++i) *values[i] = reinterpret_cast<void*>(arrays[6 + i]);
+  const Isa& isa = isa_named(isa_name);
+  share(threads, isa.trees_bytes(t, backward, is_double), [&](Team& team, int thread, char* memory) {
+    isa.trees(t, backward, is_double, team, thread, memory);
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -223,6 +250,7 @@ NB_MODULE(_native, module) {
   module.def("layer", &layer_of);
   module.def("forward", &forward);
   module.def("backward", &backward);
+  module.def("trees", &trees, "All levels of the trees of a batch.");
   nb::class_<Session>(module, "Session", "A layer that is run step by step, with its weights packed once.")
       .def(nb::init<const Layer&, uintptr_t, const std::string&, bool, int>(), "layer"_a, "cell"_a, "isa"_a,
            "is_double"_a, "threads"_a)

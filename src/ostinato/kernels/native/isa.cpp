@@ -4,6 +4,7 @@
 #include "backward.hpp"
 #include "forward.hpp"
 #include "pointwise.hpp"
+#include "trees.hpp"
 
 namespace {
 using ostinato::Isa;
@@ -57,5 +58,6 @@ bool here() {
 namespace ostinato {
 extern const Isa OSTINATO_ISA;
 const Isa OSTINATO_ISA = {OSTINATO_NAME, here, OSTINATO_BYTES, CELLS, int(sizeof CELLS / sizeof *CELLS),
-                          HAS_BF16, OSTINATO_FLAGS, bytes<Forward>, bytes<Backward>, run<Forward>, run<Backward>};
+                          HAS_BF16, OSTINATO_FLAGS, bytes<Forward>, bytes<Backward>, run<Forward>, run<Backward>,
+                          trees_bytes, trees};
 }  // namespace ostinato

@@ -69,6 +69,21 @@ struct Cell {
   Passes<double> in_double;
 };
 
+// All levels of the trees of a batch: what trees.hpp runs a Tree-LSTM over. Row-major arrays by address, null where a
+// call has none. Nodes are in the order of levels, the leaves first; rows of h and c are places.
+struct Trees {
+  int64_t levels, arity, hidden;  // arity 0: any number of children, and h̃ is their sum
+  int64_t x_rows, x_width, rest_width;
+  bool keep;  // gates, f and h̃ of all nodes; else each level writes where the one before has
+  const int64_t *ends, *child_ends;  // [levels]: nodes up to the end of a level, and their children among places
+  const int64_t *places, *starts;    // of a node; where its children begin, from the first one above the leaves
+  const void* weights[2];            // of an N-ary cell one; U_f and U of the other gates
+  void *x, *rest;                    // [leaves or nodes, x_width], and of nodes without x
+  void *h, *c, *leaf_gates, *gates, *forget, *sums;
+  // the backward pass only
+  void *d_x, *d_gates, *d_forget, *d_sums, *d_h, *d_c;
+};
+
 // Work shared among threads, and the way out of it.
 struct Team {
   int size;
@@ -96,6 +111,8 @@ struct Isa {
   int64_t (*backward_bytes)(const Layer&, const Cell&, bool is_double, int threads);
   void (*forward)(const Layer&, const Cell&, bool is_double, Team&, int thread, char* scratch);
   void (*backward)(const Layer&, const Cell&, bool is_double, Team&, int thread, char* scratch);
+  int64_t (*trees_bytes)(const Trees&, bool backward, bool is_double);
+  void (*trees)(const Trees&, bool backward, bool is_double, Team&, int thread, char* scratch);
 };
 
 extern const Isa plain_isa;
