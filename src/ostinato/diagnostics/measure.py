@@ -24,6 +24,7 @@ from ostinato.measures.forgetting import doubling, forgetting_curve
 from ostinato.measures.gradients import LayerGradient, gradient_by_lag, half_life
 from ostinato.measures.spectra import eigenvalues, log_singular_values, lyapunov_exponents, mean_jacobian
 from ostinato.measures.units import units
+from ostinato.recurrent import Recurrent
 from ostinato.tasks.corpus import Sources, resolve, source_names
 from ostinato.tasks.language_model import LanguageModel
 from ostinato.tasks.supervised import SupervisedModel, Unusable
@@ -33,6 +34,8 @@ _CHARACTERS = 2_000_000  # of a text that are read: places are drawn from these
 _EXAMPLES = 2_000  # of a file of examples that are read
 _LONGEST = 2_000  # steps of an example; longer ones are left out where there are others
 _TARGETS = 256  # of the forgetting curve
+_NUMBERS = 2_000_000  # of a layer's hidden states, in which a few hundred megabytes of slopes follow
+_WORK = 100_000_000_000  # multiplications that the forgetting curve may take
 _SPECTRAL_ROWS = 2  # whose Jacobians are multiplied
 _SINGULAR = 4  # largest singular values, and leading exponents
 
@@ -58,7 +61,7 @@ def measure(model: Any, data: Sources, lags: int = 256, rows: int = 16, seed: in
         model: a `LanguageModel`, or any `SupervisedModel` whose network has recurrent layers.
         data: files, folders or patterns as for `evaluate`.
         lags: the most steps to go back.
-        rows: sequences side by side.
+        rows: the most sequences side by side; of wide layers fewer.
         seed: of what is drawn.
 
     Raises:
@@ -175,7 +178,7 @@ def _of_text(model: LanguageModel, data: Sources, lags: int, rows: int, draw: np
     if steps < 2:
         raise DataError(f"too short: {len(ids):,} tokens, but at least 3 are needed to measure; give more text")
     last = len(ids) - 1 - steps  # the last place at which a stretch and its target begin
-    rows = min(rows, last + 1)
+    rows = min(rows, last + 1, _most_rows(model, steps))
     starts = np.linspace(0, last, rows).astype(int)
     network, device = model.network, next(model.network.parameters()).device
 
@@ -190,7 +193,9 @@ def _of_text(model: LanguageModel, data: Sources, lags: int, rows: int, draw: np
         return network.head.full_loss(hidden[-1], targets)
 
     longest = min(lags, len(ids) - 1)
-    targets = np.sort(draw.choice(np.arange(longest, len(ids)), min(_TARGETS, len(ids) - longest), replace=False))
+    weights = sum(part.numel() for layer in _layers(model) for part in layer.parameters())
+    most = min(_TARGETS, max(32, _WORK // (2 * longest * weights)), len(ids) - longest)
+    targets = np.sort(draw.choice(np.arange(longest, len(ids)), most, replace=False))
 
     @torch.inference_mode()
     def forgotten(context: int) -> float:
@@ -200,6 +205,15 @@ def _of_text(model: LanguageModel, data: Sources, lags: int, rows: int, draw: np
 
     sampled = {"rows": rows, "steps_of_a_row": steps, "tokens_read": len(ids), "text_cut": cut}
     return _Sample(loss, rows * steps, sampled | {"forgetting_targets": len(targets)}, forgotten, longest)
+
+
+def _layers(model: Any) -> list[Recurrent]:
+    return [module for module in model.network.modules() if isinstance(module, Recurrent)]
+
+
+def _most_rows(model: Any, steps: int) -> int:
+    """Sequences that can be measured at once."""
+    return max(2, _NUMBERS // (steps * max((layer.output_size for layer in _layers(model)), default=1)))
 
 
 def _text_ids(model: LanguageModel, data: Sources) -> tuple[np.ndarray, bool]:
@@ -231,7 +245,8 @@ def _of_examples(model: SupervisedModel, data: Sources, rows: int, draw: np.rand
     fitting = np.flatnonzero(lengths <= _LONGEST)
     order = fitting[np.argsort(-lengths[fitting], kind="stable")] if len(fitting) else np.argsort(lengths)[:rows]
     longer = order[: max(rows, len(order) // 4)]
-    chosen = np.sort(draw.choice(longer, min(rows, len(longer)), replace=False))
+    rows = min(rows, len(longer), _most_rows(model, int(lengths[longer].max())))
+    chosen = np.sort(draw.choice(longer, rows, replace=False))
     batch = model.on_device(model.batch([usable[index] for index in chosen]))
     sampled = {"rows": len(chosen), "steps_of_a_row": int(lengths[chosen].max())}
     sampled |= {"examples_read": len(encoded), "examples_cut": cut, "examples_unusable": len(encoded) - len(usable)}
