@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from ostinato.cells import ReLURNNCell as ReLURNNCell
     from ostinato.cells import ResetFirstGRUCell as ResetFirstGRUCell
     from ostinato.cells import RNNCell as RNNCell
+    from ostinato.cells import SigmoidRNNCell as SigmoidRNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
+    from ostinato.diagnostics.diagnosis import Diagnosis as Diagnosis
+    from ostinato.diagnostics.diagnosis import diagnose as diagnose
     from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.kernels.recurrence import backend as backend
@@ -84,12 +87,14 @@ _PUBLIC = {
             "ReLURNNCell",
             "ResetFirstGRUCell",
             "RNNCell",
+            "SigmoidRNNCell",
             "SLSTMCell",
             "SLSTMState",
         ),
         "ostinato.cells",
     ),
     **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
+    **dict.fromkeys(("Diagnosis", "diagnose"), "ostinato.diagnostics.diagnosis"),
     "EncoderDecoder": "ostinato.encoder_decoder",
     "OstinatoError": "ostinato.errors",
     "backend": "ostinato.kernels.recurrence",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from ostinato.cells import CELLS
 from ostinato.data import TextReader
-from ostinato.diagnostics.measurements import Forgetting, LayerMeasurements, Measurements
+from ostinato.diagnostics.held_out import HeldOut
+from ostinato.diagnostics.measurements import Forgetting, LayerMeasurements, Measurements, Unlearned
 from ostinato.diagnostics.run import measure_run
+from ostinato.diagnostics.unlearned import measure_unlearned
 from ostinato.errors import DataError, SettingsError
 from ostinato.measures.forgetting import doubling, forgetting_curve
 from ostinato.measures.gradients import LayerGradient, gradient_by_lag, half_life
@@ -48,10 +50,11 @@ class _Sample(NamedTuple):
     steps: int
     sampled: dict[str, Any]
     forgetting: Callable[[int], float] | None = None
+    unlearned: Callable[[], Unlearned | None] | None = None
     longest_context: int = 0
 
 
-def measure(model: Any, data: Sources, lags: int = 256, rows: int = 16, seed: int = 0) -> Measurements:
+def measure(model: Any, data: Sources | HeldOut, lags: int = 256, rows: int = 16, seed: int = 0) -> Measurements:
     r"""Measure a trained model on data like those of its training, held out at best.
 
     A few sequences are drawn and one forward and one backward pass run over them; all else follows from the states
@@ -59,7 +62,7 @@ def measure(model: Any, data: Sources, lags: int = 256, rows: int = 16, seed: in
 
     Args:
         model: a `LanguageModel`, or any `SupervisedModel` whose network has recurrent layers.
-        data: files, folders or patterns as for `evaluate`.
+        data: files, folders or patterns as for `evaluate`; or what `held_out` found of them.
         lags: the most steps to go back.
         rows: the most sequences side by side; of wide layers fewer.
         seed: of what is drawn.
@@ -104,6 +107,7 @@ def measure(model: Any, data: Sources, lags: int = 256, rows: int = 16, seed: in
         truncation_steps=truncation,
         layers=layers,
         forgetting=curve,
+        unlearned=sample.unlearned() if sample.unlearned is not None else None,
         run=measure_run(model.history, model.settings.plain()),
         settings=model.settings.plain(),
         sampled=sample.sampled | {"lags": lags, "seed": seed},
@@ -171,7 +175,7 @@ def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:
     )
 
 
-def _of_text(model: LanguageModel, data: Sources, lags: int, rows: int, draw: np.random.Generator) -> _Sample:
+def _of_text(model: LanguageModel, data: Sources | HeldOut, lags: int, rows: int, draw: np.random.Generator) -> _Sample:
     """Stretches of a text, evenly spread; the loss is that of the token after each."""
     ids, cut = _text_ids(model, data)
     steps = min(_WARM_UP + lags + 1, len(ids) - 1)
@@ -204,7 +208,11 @@ def _of_text(model: LanguageModel, data: Sources, lags: int, rows: int, draw: np
         return float(network.head.full_loss(hidden[-1], wanted)) / len(wanted)
 
     sampled = {"rows": rows, "steps_of_a_row": steps, "tokens_read": len(ids), "text_cut": cut}
-    return _Sample(loss, rows * steps, sampled | {"forgetting_targets": len(targets)}, forgotten, longest)
+
+    def unlearned() -> Unlearned | None:
+        return measure_unlearned(model, ids, model.settings.bptt_steps)
+
+    return _Sample(loss, rows * steps, sampled | {"forgetting_targets": len(targets)}, forgotten, unlearned, longest)
 
 
 def _layers(model: Any) -> list[Recurrent]:
@@ -216,8 +224,11 @@ def _most_rows(model: Any, steps: int) -> int:
     return max(2, _NUMBERS // (steps * max((layer.output_size for layer in _layers(model)), default=1)))
 
 
-def _text_ids(model: LanguageModel, data: Sources) -> tuple[np.ndarray, bool]:
+def _text_ids(model: LanguageModel, data: Sources | HeldOut) -> tuple[np.ndarray, bool]:
     """The first ids of a text, and whether there are more."""
+    if isinstance(data, HeldOut):
+        assert data.ids is not None  # noqa: S101
+        return data.ids, False
     with tempfile.TemporaryDirectory() as scratch:
         files = resolve(source_names(data, None)["corpus"], Path(scratch))
         reader = TextReader(files, model.settings.encoding, model.settings.errors)
@@ -230,13 +241,17 @@ def _text_ids(model: LanguageModel, data: Sources) -> tuple[np.ndarray, bool]:
     return np.concatenate([*found, np.zeros(0, np.int64)]), False
 
 
-def _of_examples(model: SupervisedModel, data: Sources, rows: int, draw: np.random.Generator) -> _Sample:
+def _of_examples(model: SupervisedModel, data: Sources | HeldOut, rows: int, draw: np.random.Generator) -> _Sample:
     """Some of the longer examples: short ones have no far lags."""
-    with tempfile.TemporaryDirectory() as scratch:
-        files = resolve(source_names(data, None)["corpus"], Path(scratch))
-        examples = list(islice(model.reader(files).examples(), _EXAMPLES + 1))
-        cut = len(examples) > _EXAMPLES
-        encoded = model.encode_all(examples[:_EXAMPLES])
+    encoded: Sequence[Any]
+    if isinstance(data, HeldOut):
+        encoded, cut = data.rows or (), False
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            files = resolve(source_names(data, None)["corpus"], Path(scratch))
+            examples = list(islice(model.reader(files).examples(), _EXAMPLES + 1))
+            cut = len(examples) > _EXAMPLES
+            encoded = model.encode_all(examples[:_EXAMPLES])
     usable: list[Any] = [row for row in encoded if not isinstance(row, Unusable)]
     if not usable:
         reasons = sorted({str(row) for row in encoded})

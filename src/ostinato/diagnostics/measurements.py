@@ -152,6 +152,20 @@ class Forgetting:
 
 
 @dataclass(frozen=True)
+class Unlearned:
+    """What single tokens further back would still tell a language model; see `unlearned_by_lag`."""
+
+    lags: np.ndarray
+    """int [k], steps before the target; 1 is the last token read."""
+    gain: np.ndarray
+    """[k], nats a token that knowing that token better would save, at least; about 0 where all of it is used."""
+    deviation: np.ndarray
+    """[k], standard deviation of `gain` by chance."""
+    tokens: int
+    """Targets counted."""
+
+
+@dataclass(frozen=True)
 class Measurements:
     """All that was measured of a model.
 
@@ -180,6 +194,8 @@ class Measurements:
     """None where the task has no such curve."""
     run: RunMeasurements | None = None
     """None where no history stands with the model."""
+    unlearned: Unlearned | None = None
+    """None but for language models."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Of the model, as its bundle has them."""
     sampled: dict[str, Any] = field(default_factory=dict)
@@ -250,7 +266,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
 
 _TYPES = {"eigenvalues": np.complex128, "dead": np.bool_, "idle": np.bool_}
 _WHOLE = frozenset(
-    {"jacobian_lags", "step", "validation_step", "gradient_step", "gradient_lags", "context_steps"}
+    {"jacobian_lags", "step", "validation_step", "gradient_step", "gradient_lags", "context_steps", "lags"}
 )  # counts
 
 

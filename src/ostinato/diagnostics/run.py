@@ -79,12 +79,13 @@ def _explained(train: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) 
     steps = max((record["step"] for record in train), default=0)
     loss, targets, norm, rate = np.full((4, steps + 1), np.nan)
     for record in train:
-        values = record.get("batch_loss")
-        if not values:
+        # of steps that were gone back over, what does not fit before this one belongs to a training that was given up
+        kept = min(len(record.get("batch_loss") or ()), record["step"])
+        if not kept:
             continue
-        at = slice(record["step"] - len(values) + 1, record["step"] + 1)
-        loss[at], norm[at] = _row(values, len(values)), _row(record["batch_norm"], len(values))
-        targets[at], rate[at] = _row(record["batch_targets"], len(values)), _number(record.get("learning_rate"))
+        at = slice(record["step"] - kept + 1, record["step"] + 1)
+        loss[at], norm[at] = (_row(record[name][-kept:], kept) for name in ("batch_loss", "batch_norm"))
+        targets[at], rate[at] = _row(record["batch_targets"][-kept:], kept), _number(record.get("learning_rate"))
     limit = settings.get("clip_norm")
     taken = np.minimum(norm, limit) if limit else norm
     with np.errstate(divide="ignore"):

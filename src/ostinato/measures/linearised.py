@@ -252,7 +252,7 @@ class Linearised:
             at = self._statistics.clamp(max=statistics.steps - 1)
             mean, variance = (getattr(statistics, f"{name}_{place}").double()[at] for name in ("mean", "variance"))
             scale = torch.rsqrt(variance + 1e-5)
-            return (values - mean) * scale * gain, _Norm(gain, None, scale)
+            return (values - mean) * scale * gain, _Norm(gain, None, scale.expand_as(values))  # alike for all rows
         scale = torch.rsqrt(values.var(-1, correction=0, keepdim=True) + 1e-5)
         normal = (values - values.mean(-1, keepdim=True)) * scale
         return layer_norm(values, gain), _Norm(gain, normal, scale)
