@@ -32,8 +32,9 @@ from ostinato.experiments.copying import CopyProblem, memoryless, without_order
 from ostinato.experiments.images import DigitProblem, Images, load_digits, load_mnist, read_idx
 from ostinato.experiments.memory import RecallProblem, remembered
 from ostinato.experiments.training import recurrent_network
-from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, half_life, kept_a_step
+from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, kept_a_step
 from ostinato.kernels.recurrence import backend
+from ostinato.measures.bptt import bptt_terms
 from ostinato.recurrent import Recurrent
 from ostinato.training.report import Silent
 from tests.test_cli import ostinato
@@ -187,7 +188,7 @@ def test_back_propagation_by_the_book() -> None:
     np.testing.assert_allclose(found.by_lag, norms, rtol=1e-12)
     assert found.disagreement < 1e-12
     assert found.term_norms[-1] == 0  # h_0 is zero
-    assert half_life(kept_a_step(0.9 ** np.arange(50))) == pytest.approx(math.log(0.5) / math.log(0.9))
+    assert kept_a_step(found.by_lag) == pytest.approx(float(np.exp(np.polyfit(range(7), np.log(norms), 1)[0])))
 
 
 def test_the_concatenated_form_is_the_sum_of_products() -> None:
@@ -195,6 +196,14 @@ def test_the_concatenated_form_is_the_sum_of_products() -> None:
     cell, x, h = RNNCell(3, 5).double(), torch.randn(2, 3).double(), torch.randn(2, 5).double()
     both = torch.cat([x, h], 1) @ torch.cat([cell.weight_ih, cell.weight_hh], 1).t() + cell.bias_ih + cell.bias_hh
     torch.testing.assert_close(cell(x, cell.initial_state(2)._replace(hidden=h)).hidden, torch.tanh(both))
+
+
+def test_the_terms_are_those_of_written_out_jacobians() -> None:
+    """A copy of the weight for each step, and the products of matrices of `measures.bptt`, say the same."""
+    cell, inputs, direction = LSTMCell(3, 4).double(), torch.randn(6, 1, 3).double(), torch.randn(1, 4).double()
+    book = bptt_terms(Recurrent(cell), inputs[:, 0], lambda output: output @ direction[0])
+    found = back_propagate(cell, inputs, direction)
+    np.testing.assert_allclose(found.term_norms[::-1], book.norms("weight_hh"), rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("cell", ["irnn", "gru", "lstm", "reset-first-gru", "mgu", "peephole-lstm", "slstm"])
