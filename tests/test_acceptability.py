@@ -9,16 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import matthews_corrcoef
 
 import ostinato
 from ostinato import Acceptability
+from ostinato.bundle import read_tensors
 from ostinato.cli import demo_acceptability
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import DataError, SettingsError
+from ostinato.networks import named_weights
 from ostinato.tasks.acceptability import best_mcc
 from ostinato.tasks.acceptability_score import AcceptabilityScore
+from ostinato.tasks.committee import members_of
+from ostinato.tasks.corruption import Corruption
 from ostinato.tasks.ngram import NGramLanguageModel
+from ostinato.training.loop import Trainer
+from ostinato.training.signals import Interrupted
 
 NOUNS, VERBS = ["cat", "dog", "sailor", "child"], ["sat", "ran", "slept", "sang"]
 GOOD = [f"the {noun} {verb} {how}" for noun in NOUNS for verb in VERBS for how in ("well", "again", "here")]
@@ -82,6 +89,109 @@ def test_what_is_above_the_threshold_is_acceptable() -> None:
     plain = model.predict_proba(GOOD + BAD)[:, 1]
     model.network.head.linear.bias.data[1] -= float(model.network.head.temperature) * math.log(border / (1 - border))
     assert (model.predict(GOOD + BAD) == (plain > border)).all()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_resuming_what_is_finished_leaves_the_border(members: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    labels = [int(rng.random() < (0.85 if at < 48 else 0.4)) for at in range(96)]
+    settings = TINY | {"epochs": 2, "validation_fraction": 0.4, "members": members}
+    model = Acceptability(**settings).fit(GOOD + BAD, labels, output=tmp_path / "m")
+    assert abs(model.metrics["validation_threshold"] - 0.5) > 0.01  # so the border was moved
+    before = read_tensors(tmp_path / "m" / "weights.safetensors")
+    for _ in range(2):
+        again = Acceptability.resume(tmp_path / "m", progress=False)
+        weights, notes = read_tensors(tmp_path / "m" / "weights.safetensors")
+        assert notes == before[1]
+        for name, value in weights.items():
+            assert np.array_equal(value, before[0][name]), name
+        assert again.metrics["validation_threshold"] == model.metrics["validation_threshold"]
+    longer = Acceptability.resume(tmp_path / "m", progress=False, epochs=4)
+    assert longer.metrics["epochs"] == 4
+    border, all_members = longer.metrics["validation_threshold"], members_of(longer.network)
+    shift = float(longer.network.head.temperature) * math.log(border / (1 - border))
+    before_it = json.loads(read_tensors(tmp_path / "m" / "weights.safetensors")[1]["trained_bias"])
+    biases = [member.head.linear.bias[1].item() for member in all_members]
+    assert biases == pytest.approx([each - shift for each in before_it], abs=1e-6) and len(biases) == members
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Path:
+    """Sentences with words of which none is judged."""
+    nouns, verbs = ["bird", "sister", "king", "horse"], ["swam", "spoke", "fell", "ate"]
+    lines = [f"The {noun} {verb} {how}.\n" for noun in nouns for verb in verbs for how in ("well", "again", "here")]
+    (path := tmp_path / "real.txt").write_text("".join(lines) + "Too short.\n")
+    return path
+
+
+JUDGED = (GOOD + BAD, [1] * 48 + [0] * 48)
+
+
+def test_real_sentences_teach_words_that_nobody_judged(real: Path) -> None:
+    settings = TINY | {"real": str(real), "real_epochs": 10, "dropout": 0.1}
+    model = Acceptability(**settings).fit(*JUDGED, validation=JUDGED)
+    assert model.data["real_sentences"] == 48 + 48  # the acceptable ones too
+    assert model.data["real_mcc"] > 0.3
+    assert "sister" in model.codec.vocabulary
+    new = ["the sister swam here", "the king fell well", "here swam sister the", "well fell king the"]
+    assert model.predict(new).tolist() == [1, 1, 0, 0]
+    assert Acceptability(real=str(real)).settings.passes > 0 == Acceptability().settings.passes
+    alone = Acceptability(**TINY | {"real_epochs": 1, "epochs": 1}).fit(*JUDGED, validation=JUDGED)
+    assert alone.data["real_sentences"] == 48 and "sister" not in alone.codec.vocabulary
+
+
+@pytest.mark.parametrize("stop_at", [4, 14])
+def test_a_judge_stopped_at_real_sentences_ends_in_the_same_bits(
+    stop_at: int, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eleven steps are on real sentences: one stop is among them, the other among those on judged ones."""
+    settings = TINY | {"real": str(real), "real_epochs": 1, "epochs": 2, "dropout": 0.2, "checkpoint_every": 2}
+    settings |= {"batch_size": 16, "average_weights": 0.9, "consistency": 0.5}
+    whole = Acceptability(**settings).fit(*JUDGED, validation=JUDGED, output=tmp_path / "whole")
+    step, calls = Trainer._step, 0
+
+    def stopping(self: Trainer, windows: list[Any]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stop_at:
+            raise KeyboardInterrupt
+        step(self, windows)
+
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, Interrupted)):
+        patch.setattr(Trainer, "_step", stopping)
+        Acceptability(**settings).fit(*JUDGED, validation=JUDGED, output=tmp_path / "m")
+    assert (tmp_path / "m" / "run" / "real.safetensors").exists() == (stop_at > 11)
+    real.unlink()
+    resumed = Acceptability.resume(tmp_path / "m", progress=False)
+    for name, value in named_weights(whole.network).items():
+        assert torch.equal(value, named_weights(resumed.network)[name]), name
+    assert resumed.data["real_mcc"] == whole.data["real_mcc"]
+    assert not (tmp_path / "m" / "run" / "real").exists()
+
+
+def test_real_sentences_that_are_none(real: Path, tmp_path: Path) -> None:
+    (few := tmp_path / "few.txt").write_text("Too short.\n" * 30)
+    with pytest.raises(DataError, match="0 real sentences of at least three words: expected 20 or more"):
+        Acceptability(**TINY, real=str(few)).fit(GOOD[:4] + ["ran"] * 9, [0] * 4 + [1] * 9)
+    with pytest.raises(DataError, match=r"none\.txt"):
+        Acceptability(**TINY, real=str(tmp_path / "none.txt")).fit(*JUDGED)
+    few.write_bytes(b"The bird swam here.\n\xff\n")
+    with pytest.raises(DataError, match=r"few\.txt: line 2, byte 20: ff"):
+        Acceptability(**TINY, real=str(few)).fit(*JUDGED)
+    with pytest.raises(SettingsError, match=r"real: .* and with bert"):
+        Acceptability(real=str(real), bert="models/bert")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mistake_changes_a_sentence_and_little_of_it(seed: int) -> None:
+    words = ["the", "a", "walks", "walked", "walking", "home", "she", "quickly"]
+    corruption, sentence = Corruption(words, seed), ["she", "quickly", "walked", "home", "the", "day"]
+    found = [corruption(sentence) for _ in range(200)]
+    assert found == [again(sentence) for again in [Corruption(words, seed)] for _ in range(200)]
+    kinds = {tuple(each) for each in found if each is not None}
+    assert len(kinds) > 50 and tuple(sentence) not in kinds
+    assert all(5 <= len(each) <= 7 and len(set(each) & set(sentence)) >= 5 for each in kinds)
+    assert ("she", "quickly", "walking", "home", "the", "day") in kinds
 
 
 @pytest.mark.parametrize("measure", ["mean", "slor"])

@@ -36,6 +36,15 @@ def test_the_loss_of_one_label_is_that_of_its_probability(kind: type) -> None:
     assert head.loss(logits, TARGETS).item() == pytest.approx(float(wanted), rel=1e-5)  # training knows no temperature
 
 
+@pytest.mark.parametrize("kind", [OneLabel, SeveralLabels, SharedLabels])
+def test_scores_of_labels_need_an_offset_alone(kind: type) -> None:
+    head = kind(None, 3)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    assert head.logits(torch.tensor([[1.0, 2.0, 3.0]])).tolist() == [[1.0, 3.0, 2.0]]
+    assert sum(parameter.numel() for parameter in head.parameters()) == 3
+
+
 def test_ordered_labels_are_differences_of_sigmoids_and_finite_far_out() -> None:
     head = OrderedLabels(4, 4)
     with torch.no_grad():
@@ -95,3 +104,26 @@ def test_smoothing_spreads_a_share_of_the_target(kind: type) -> None:
         assert smooth == pytest.approx(0.7 * plain[1] + 0.3 * half, rel=1e-5)
     else:
         assert smooth == pytest.approx(0.7 * plain[1] + 0.3 * sum(plain) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [OneLabel, SharedLabels, SeveralLabels])
+def test_the_divergence_is_that_of_kullback_and_leibler_both_ways(kind: type) -> None:
+    head = kind(4, 3)
+    first, second = torch.randn(5, 3), torch.randn(5, 3)
+    p, q = head.probabilities(first), head.probabilities(second)
+    sides = [(p, q)] if kind is not SeveralLabels else [(p, q), (1 - p, 1 - q)]
+    wanted = sum((a * (a / b).log() + b * (b / a).log()).sum() for a, b in sides) / 2
+    torch.testing.assert_close(head.divergence(first, second), wanted)
+    assert head.divergence(first, first).item() == 0
+    head.temperature.fill_(3.0)
+    torch.testing.assert_close(head.divergence(first, second), wanted)  # training knows no temperature
+
+
+def test_the_divergence_of_borders_and_of_numbers() -> None:
+    above = torch.tensor([[1.0, -1.0]])
+    a, b = above.sigmoid(), (above + 1).sigmoid()
+    wanted = (a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()).sum()
+    wanted = (wanted + (b * (b / a).log() + (1 - b) * ((1 - b) / (1 - a)).log()).sum()) / 2
+    torch.testing.assert_close(OrderedLabels(4, 3).divergence(above, above + 1), wanted)
+    two, five = torch.tensor([[2.0]]), torch.tensor([[5.0]])
+    assert Number(4, 1.0, 1.0).divergence(two, five).item() == pytest.approx(4.5)  # ½·3²

@@ -11,7 +11,8 @@ from torch import nn
 from ostinato.cells import GRUCell, LSTMCell
 from ostinato.feedforward import Convolution, Unchanged
 from ostinato.networks import Bidirectional, Deep, Recurrent
-from ostinato.pooling import POOLINGS, make_pooling
+from ostinato.pooling import POOLINGS, LabelPooling, make_pooling
+from ostinato.subword_embedding import NameEmbedding, SubwordEmbedding, Words
 from ostinato.topologies import SeqToVec
 
 LENGTHS = torch.tensor([11, 3, 0, 8])
@@ -97,6 +98,33 @@ def test_gradients_end_where_a_window_begins(pooling: str) -> None:
         assert reached[:8, 0].abs().sum() == 0 < reached[8:, 0].abs().sum()
     else:
         assert reached[:4].abs().sum() > 0
+
+
+@pytest.mark.parametrize("window", [1, 4, 11, None])
+def test_labels_score_every_step_of_every_window(window: int | None) -> None:
+    torch.manual_seed(2)
+    embedding = SubwordEmbedding(6, 2)
+    names = NameEmbedding(embedding, Words(torch.tensor([[3, 1, 4]])), [[0, 2], [], [1]])
+    pooling = LabelPooling(5, 3, names=names)
+    made = SeqToVec(nn.Identity(), Unchanged(5), pooling, nn.Identity(), window=window).double()
+    embedding.double()
+    inputs = torch.randn(11, 4, 5, dtype=torch.float64, requires_grad=True)
+    scores, _ = made(inputs, lengths=LENGTHS)
+    e, u, tau = embedding.words.weight, pooling.weight, pooling.sharpness
+    assert tau is not None and tau.item() == 5
+    wanted = torch.zeros(4, 3, dtype=torch.float64)
+    for row, length in enumerate(LENGTHS.tolist()):
+        for label, words in enumerate([[3, 4], [], [1]]):
+            if length:
+                total = sum(torch.exp(u[label] @ inputs[t, row]) for t in range(length))
+                best = [max(inputs[t, row, 3:] @ e[word] for t in range(length)) for word in words]
+                wanted[row, label] = torch.log(torch.as_tensor(total)) + tau * sum(best) / max(len(words), 1) ** 0.5
+    torch.testing.assert_close(scores, wanted)
+    sources = [inputs, u, e, tau]
+    functional = torch.randn_like(scores)
+    found, by_hand = (torch.autograd.grad((z * functional).sum(), sources) for z in (scores, wanted))
+    for one, other in zip(found, by_hand, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_convolution_is_kims() -> None:

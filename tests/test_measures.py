@@ -264,3 +264,18 @@ def test_batches_that_come_again_and_steps_too_large_are_told_apart() -> None:
     found = explained_variance(loss + 3 * size, {"step size": size, "batch composition": again})
     assert found["step size"] > 0.75 and sum(found.values()) == pytest.approx(1, abs=1e-6)
     assert explained_variance(loss[:50], {"step size": size[:50]}) == {}
+
+
+def test_a_state_beyond_all_floats_is_told_and_not_multiplied() -> None:
+    layer = Recurrent(CELLS["relu-rnn"](3, 4))
+    layer.cell.weight_hh.data.copy_(3 * torch.eye(4))
+    inputs = torch.ones(120, 2, 3)
+    layer.cell.weight_ih.data.abs_()
+    [found] = gradient_by_lag(layer, lambda: torch.sum(layer(inputs)[0][-1]))
+    assert not found.linearised.finite and not np.isfinite(units(found.linearised).state_norm["hidden"][-1])
+    [short] = gradient_by_lag(layer, lambda: torch.sum(layer(inputs[:60])[0][-1]))
+    assert (
+        short.linearised.finite and short.growth == pytest.approx(np.log2(3)) and np.isinf(half_life(short.by_lag)[0])
+    )
+    [unread] = gradient_by_lag(layer, lambda: torch.sum(0 * layer(inputs[:9])[0]))
+    assert unread.by_lag.tolist() == [0.0] and np.isnan(half_life(unread.by_lag)[0])

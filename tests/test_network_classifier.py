@@ -75,20 +75,6 @@ def test_every_pooling_learns(pooling: str) -> None:
     assert made(pooling=pooling, beside=pooling == "mean", epochs=8).fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.95
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_several_labels(shared: bool) -> None:
-    labels = [[label, "fish"] if at % 3 else [label] for at, label in enumerate(LABELS)]
-    texts = [text if at % 3 else text.replace("fish", "bread") for at, text in enumerate(TEXTS)]
-    model = made(shared=shared, epochs=25).fit(texts, labels)
-    assert model.kind == "multi" and model.classes_.tolist() == ["bad", "fish", "good"]
-    assert model.score(texts, labels) > 0.8 and model.metrics["validation_f1_micro"] > 0.8
-    found = model.predict(["lovely fish number 1", "awful bread"])
-    assert {"good", "fish"} <= set(found[0]) and found[1][0] == "bad"
-    proba = model.predict_proba(["lovely fish"])
-    assert proba.shape == (1, 3) and (abs(proba.sum() - 1) < 1e-5) == shared
-    assert model.threshold == pytest.approx(model.metrics["validation_threshold"]) and "confusion" not in model.metrics
-
-
 def test_labels_in_an_order_and_numbers(tmp_path: Path) -> None:
     words = ["awful", "poor", "fair", "fine", "great"]
     texts = [f"a {words[at % 5]} fish {at % 3}" for at in range(100)]
@@ -116,18 +102,6 @@ def test_labels_in_an_order_and_numbers(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="expected a number for a label, found 'five'"):
         made(kind="number").fit(texts, ["five"] * 100)
-
-
-def test_weights_of_labels_count_in_the_loss() -> None:
-    texts, labels = TEXTS + TEXTS[1::2] * 3, LABELS + LABELS[1::2] * 3
-    plain, balanced = (made(class_weight=each, epochs=1).fit(texts, labels) for each in (None, "balanced"))
-    weights = balanced.network.head.weights
-    share = balanced.codec.labels_of.counts[0] / balanced.codec.labels_of.texts
-    assert weights.tolist() == pytest.approx([0.5 / share, 0.5 / (1 - share)]) and plain.network.head.weights.sum() == 2
-    given = made(class_weight="good=1,bad=2.5", epochs=1).fit(TEXTS, LABELS)
-    assert given.network.head.weights.tolist() == [2.5, 1.0]
-    with pytest.raises(SettingsError, match=r"no text has the label 'goood' \(did you mean good\?\)"):
-        made(class_weight={"goood": 2.0}).fit(TEXTS, LABELS)
 
 
 # scikit-learn's interface
@@ -360,8 +334,57 @@ def test_a_damaged_folder_is_told(damage: Any, message: str, trained: tuple[Clas
         ostinato.load(folder)
 
 
-def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
-    settings = {"schedule": "constant", "dropout": 0.2, "word_dropout": 0.2, "patience": None}
+def test_consistency_is_a_loss_of_two_passes() -> None:
+    settings = {"dropout": 0.5, "word_dropout": 0.0}
+    model = made(**settings, consistency=2.0).fit(TEXTS, LABELS)
+    batch = model.batch([model.encode(Example(text, (label,))) for text, label in zip(TEXTS, LABELS, strict=True)])
+    head = model.network.head.train()
+    model.network.train()
+    torch.manual_seed(5)
+    first, second = model.logits(batch), model.logits(batch)
+    assert not torch.equal(first, second)
+    both = 0.5 * (head.loss(first, batch.targets) + head.loss(second, batch.targets))
+    torch.manual_seed(5)
+    torch.testing.assert_close(model.loss(batch), both + 2.0 * head.divergence(first, second))
+    model.network.eval()
+    torch.testing.assert_close(model.loss(batch), head.loss(model.logits(batch), batch.targets))
+
+
+def test_members_learn_apart_and_are_asked_together(tmp_path: Path) -> None:
+    model = made(members=3, dropout=0.0, word_dropout=0.0).fit(TEXTS, LABELS, output=tmp_path / "m")
+    batch = model.batch([model.encode(Example(text, (label,))) for text, label in zip(TEXTS, LABELS, strict=True)])
+    opinions = model.opinions(batch)
+    assert len(opinions) == 3 and not torch.allclose(opinions[0], opinions[1], atol=1e-3)
+    torch.testing.assert_close(model.logits(batch), torch.stack(opinions).mean(0))
+    losses = [model.network.head.loss(each, batch.targets) for each in opinions]
+    torch.testing.assert_close(model.loss(batch), torch.stack(losses).mean())
+    first, second = model.network.members[0], model.network.members[1]
+    gradient = torch.autograd.grad(losses[0], [*second.parameters()], allow_unused=True, retain_graph=True)
+    assert all(each is None for each in gradient)
+    wanted = torch.autograd.grad(losses[0], first.head.linear.weight, retain_graph=True)[0] / 3
+    torch.testing.assert_close(torch.autograd.grad(model.loss(batch), first.head.linear.weight)[0], wanted)
+    loaded = ostinato.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(TEXTS), model.predict_proba(TEXTS))
+    assert loaded.parameters() == 3 * made(members=1, epochs=1).fit(TEXTS, LABELS).parameters()
+
+
+def test_words_speak_to_all_members() -> None:
+    """z is linear in the embedding of one word where nothing recurs: the weights of all words add up to z."""
+    model = made(members=2, network="mlp", epochs=2).fit(TEXTS, LABELS)
+    for member in model.network.members:
+        member.between = torch.nn.Identity()
+    (words,) = model.explain(["fine fish"])
+    batch = model.batch([model.encode(Example("fine fish", ()))])
+    logits = model.logits(batch).detach()
+    bias = torch.stack([member.head.linear.bias for member in model.network.members]).mean(0).detach()
+    best = int(logits.argmax())
+    z = (logits - bias) / model.network.head.temperature
+    assert sum(each.weight for each in words) == pytest.approx((z[0, best] - z[0, 1 - best]).item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"consistency": 0.5, "average_weights": 0.9}, {"members": 2}])
+def test_a_resumed_training_ends_in_the_same_bits(options: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"schedule": "constant", "dropout": 0.2, "word_dropout": 0.2, "patience": None} | options
     whole = made(epochs=4, **settings).fit(TEXTS, LABELS, output=tmp_path / "whole")
     made(epochs=2, **settings).fit(TEXTS, LABELS, output=tmp_path / "parts")
     resumed = Classifier.resume(tmp_path / "parts", progress=False, epochs=4)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ostinato import Classifier, LanguageModel, Translator
+from ostinato import Classifier, LanguageModel, LinearClassifier, NGramLanguageModel, Translator
 from ostinato.cli.after_fit import report_of
 from ostinato.cli.inspect import inspect
 from ostinato.diagnostics.held_out import held_out
@@ -102,6 +102,20 @@ def test_without_run_and_history_what_they_gave_is_left_out(model: Path, tmp_pat
     assert not {"training", "activations"} & found.keys()
     with_text = sections(document(Subject(tmp_path / "moved", (str(model.parent / "corpus.txt"),)), SECTIONS, "en"))
     assert "activations" in with_text
+
+
+def test_models_without_layers_have_a_report_too(tmp_path: Path) -> None:
+    corpus, texts = tmp_path / "corpus.txt", tmp_path / "texts.csv"
+    corpus.write_text(make_text(50))
+    NGramLanguageModel(order=3).fit(corpus, output=tmp_path / "ngram", progress=False)
+    assert sections(document(Subject(tmp_path / "ngram"), SECTIONS, "en")).keys() == {"samples", "tables"}
+    with pytest.raises(SettingsError, match="makes nothing of held-out files"):
+        Subject(tmp_path / "ngram", (str(corpus),))
+    texts.write_text("text,label\n" + "a good fish,1\na bad fish,0\n" * 20)
+    LinearClassifier().fit(texts, output=tmp_path / "linear", progress=False)
+    assert sections(document(Subject(tmp_path / "linear"), SECTIONS, "en")).keys() == {"tables"}
+    found = sections(document(Subject(tmp_path / "linear", (str(texts),)), SECTIONS, "en"))
+    assert np.array(found["confusion"]["charts"][0]["grid"]["values"]).tolist() == [[20, 0], [0, 20]]
 
 
 def test_activations_are_the_outputs_of_the_layers(model: Path) -> None:
@@ -235,6 +249,9 @@ def test_nothing_of_a_user_is_run(pages: dict[str, Path]) -> None:
                 assert "window.hacked=1" in page.run("document.querySelector('[data-part=text]').textContent")
             if path == pages["classifier"]:
                 assert "</script>" in page.run("document.querySelector('[data-chart=confusion]').textContent")
+                counts = page.run("[...document.querySelectorAll('.heatmap-label')].map(each => each.textContent)")
+                told = sections(written(path))["confusion"]["charts"][0]["grid"]["values"]
+                assert sorted(map(int, counts)) == sorted(count for row in told for count in row)
 
 
 @browser

@@ -34,6 +34,7 @@ class Quadratic:
         self.losses: list[float] = []
         self.epochs: list[tuple[int, int]] = []
         self.best: list[tuple[int, float]] = []
+        self.kept: list[float] = []
 
     def begin_epoch(self, epoch: int) -> None:
         self.epochs.append((self.calls, epoch))
@@ -60,6 +61,7 @@ class Quadratic:
 
     def save_best(self, step: int, loss: float) -> None:
         self.best.append((step, loss))
+        self.kept.append(self.network.weight.item())
 
 
 class Told(Silent):
@@ -222,6 +224,47 @@ def test_every_optimiser_descends_and_resumes(tmp_path: Path, name: str) -> None
     trainer(halves, tmp_path, **options).train()
     assert torch.equal(whole.network.weight, halves.network.weight)
     assert abs(whole.network.weight.item() - 3) < 2.5
+
+
+def test_the_average_of_the_weights_is_measured_and_kept(tmp_path: Path) -> None:
+    """What the loop trains is not touched; what it measures and keeps is the average by its equation."""
+    plain, objective = Quadratic(windows=6), Quadratic(windows=6)
+    (tmp_path / "plain").mkdir()
+    trainer(plain, tmp_path / "plain").train()
+    position = trainer(objective, tmp_path, average_weights=0.3).train()
+    weight = average = 0.0
+    for step in range(1, 7):
+        weight += 0.1 * 2 * (3 - weight)
+        decay = min(0.3, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert objective.kept == [pytest.approx(average)]
+    assert position.best_loss == pytest.approx((average - 3) ** 2)
+    assert torch.equal(objective.network.weight, plain.network.weight)
+    assert objective.network.weight.item() == pytest.approx(weight)
+
+
+def test_the_average_goes_back_with_the_weights(tmp_path: Path) -> None:
+    """Steps 6 to 8 are undone, then the rate is half."""
+    objective = Quadratic(windows=20, bad=dict.fromkeys(range(8, 13), math.nan))
+    trainer(objective, tmp_path, average_weights=0.5, checkpoint_every=5).train()
+    weight = average = 0.0
+    for step in range(1, 21):
+        weight += (0.1 if step <= 5 else 0.05) * 2 * (3 - weight)
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert objective.kept == [pytest.approx(average)]
+
+
+def test_the_average_is_in_the_checkpoint(tmp_path: Path) -> None:
+    kept: dict[str, float] = {}
+    for name, stops in (("whole", [40]), ("halves", [20, 40])):
+        (tmp_path / name).mkdir()
+        objective = Quadratic()
+        for stop in stops:
+            objective = Quadratic(windows=40)
+            trainer(objective, tmp_path / name, max_steps=stop, average_weights=0.95, checkpoint_every=10).train()
+        kept[name] = objective.kept[-1]
+    assert kept["halves"] == kept["whole"]
 
 
 def test_weight_decay_pulls_to_zero() -> None:

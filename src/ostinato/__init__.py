@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ostinato.networks import Bidirectional as Bidirectional
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
+    from ostinato.report.writing import write_report as write_report
     from ostinato.tasks import load as load
     from ostinato.tasks.acceptability import Acceptability as Acceptability
     from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
@@ -100,6 +101,7 @@ _PUBLIC = {
     "backend": "ostinato.kernels.recurrence",
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
+    "write_report": "ostinato.report.writing",
     "load": "ostinato.tasks",
     "Acceptability": "ostinato.tasks.acceptability",
     "AcceptabilityScore": "ostinato.tasks.acceptability_score",

@@ -12,11 +12,27 @@ from torch.nn import functional
 from ostinato.kernels.cross_entropy import IGNORED
 
 
+class Offset(nn.Module):
+    """z = v + b: what is left of a linear layer where v holds a score for each output.
+
+    Args:
+        outputs: how many.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scores [batch, outputs] → the same shape."""
+        return scores + self.bias
+
+
 class LabelHead(nn.Module):
     """Logits z = W·v + b of a vector v, and what they mean.
 
     Args:
-        features: of v.
+        features: of v; None: v holds a score for each logit already (see `LabelPooling`), and z = v + b.
         outputs: how many logits.
         weights: of the labels in the loss, float [labels]; 1 each if None.
 
@@ -30,9 +46,9 @@ class LabelHead(nn.Module):
     ranks: ClassVar[bool] = True
     """Whether probabilities are of labels."""
 
-    def __init__(self, features: int, outputs: int, weights: Tensor | None = None) -> None:
+    def __init__(self, features: int | None, outputs: int, weights: Tensor | None = None) -> None:
         super().__init__()
-        self.linear = nn.Linear(features, outputs)
+        self.linear = Offset(outputs) if features is None else nn.Linear(features, outputs)
         self.register_buffer("weights", torch.ones(outputs) if weights is None else weights.float())
         self.register_buffer("temperature", torch.ones(1))
         self.register_buffer("threshold", torch.full((1,), 0.5))
@@ -48,6 +64,24 @@ class LabelHead(nn.Module):
     def probabilities(self, logits: Tensor) -> Tensor:
         """P of each label, [batch, labels], at the head's temperature."""
         raise NotImplementedError
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """What of each logit's target is expected, μ(z), [batch, outputs], without the temperature."""
+        return logits.sigmoid()
+
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """Σ ½ (KL(p‖q) + KL(q‖p)), nats, of the distributions p and q that two logits [batch, outputs] of a text say.
+
+        In an exponential family with natural parameter z and mean μ(z) that is Σ_k ½ (μ(z) − μ(z'))_k (z − z')_k: with
+        μ = softmax for one label, σ for a decision of each output, and z itself for a number of unit variance.
+
+        >>> head = OneLabel(4, 2)
+        >>> p, q = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.5, 0.5]])
+        >>> wanted = (p * (p / q).log()).sum() + (q * (q / p).log()).sum()
+        >>> bool(head.divergence(p.log(), q.log()).isclose(wanted / 2))
+        True
+        """
+        return 0.5 * ((self.expected(first) - self.expected(second)) * (first - second)).sum()
 
     def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Log p / (1 − p) of a label in each row, [batch], also where p is 1 to the last digit.
@@ -79,6 +113,10 @@ class OneLabel(LabelHead):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax."""
         return (logits / self.temperature).softmax(1)
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """Softmax: the labels exclude each other."""
+        return logits.softmax(1)
 
     def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
         """z_y − log Σ_{k≠y} e^{z_k}."""
@@ -130,6 +168,10 @@ class SharedLabels(SeveralLabels):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax."""
         return (logits / self.temperature).softmax(1)
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """Softmax: the labels share a mass."""
+        return logits.softmax(1)
 
     def log_odds(self, logits: Tensor, labels: Tensor) -> Tensor:
         """z_y − log Σ_{k≠y} e^{z_k}."""
@@ -220,6 +262,10 @@ class Number(LabelHead):
         error = (targets - self.mean) / self.scale - logits.squeeze(1)
         log_deviation = self.log_deviation + self.scale.log()
         return (0.5 * (error / self.log_deviation.exp()).square() + log_deviation + 0.5 * math.log(2 * math.pi)).sum()
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """z: normal noise of unit variance."""
+        return logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The expected number, [batch, 1]: what there is instead of probabilities."""

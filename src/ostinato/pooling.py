@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def valid_steps(time: int, lengths: Tensor | None, like: Tensor) -> Tensor | None:
@@ -138,6 +139,67 @@ class AttentionPooling(Pooling):
         """The quotient; zeros for a sequence without steps."""
         _, norm, total = folded
         return total / norm.clamp(min=torch.finfo(norm.dtype).tiny).unsqueeze(1)
+
+
+class LabelPooling(Pooling):
+    r"""z_k = log Σ_t e^{u_k · h_t}: every label scores every step, and its best steps speak for it, a soft maximum.
+
+    So a label attends to steps of its own (Mullenbach et al. 2018, section 2.2, where one vector of a label weighs the
+    steps and another scores their mean; here one does both). Of hundreds of labels many are rare, and one vector of a
+    whole text says little of them. With the names of labels, x_t the last features of h_t, the embedded word, and e_w
+    a word of a name, embedded as the words of texts are,
+
+        z_k = log Σ_t e^{u_k · h_t} + (τ / √n_k) Σ_{w in name k} max_t x_t · e_w,  τ = 5 at first:
+
+    each of the n_k words of a name looks for the step most like it (Khattab & Zaharia 2020, section 3.3), so that a
+    label has a score before any text was seen, and words that share n-grams with its name count too.
+
+    Args:
+        features: of h.
+        labels: how many.
+        dropout: probability, on h where labels score it.
+        names: of the labels, a `NameEmbedding`; none if None.
+
+    Shapes:
+        outputs [time, batch, features] → scores [batch, labels].
+
+    >>> pooling = LabelPooling(4, 3)
+    >>> h = torch.randn(2, 1, 4)
+    >>> torch.testing.assert_close(pooling(h, None), (h @ pooling.weight.T).exp().sum(0).log())
+    """
+
+    def __init__(self, features: int, labels: int, dropout: float = 0.0, names: Any = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(labels, features))
+        nn.init.uniform_(self.weight, -(features**-0.5), features**-0.5)  # as of nn.Linear
+        self.dropout, self.names = nn.Dropout(dropout), names
+        self.sharpness = nn.Parameter(torch.tensor(5.0)) if names is not None else None
+
+    def fold(self, folded: Any, outputs: Tensor, state: Any, lengths: Tensor | None = None) -> Any:  # noqa: ARG002
+        """Log Σ e^{u · h} so far [batch, labels], and the best step of each word of a name; −∞ before the first."""
+        mask = valid_steps(len(outputs), lengths, outputs)
+
+        def valid(scores: Tensor) -> Tensor:
+            wide = scores if scores.dtype == torch.float64 else scores.float()
+            return wide if mask is None else wide.masked_fill(~mask.unsqueeze(2), -torch.inf)
+
+        total = valid(functional.linear(self.dropout(outputs), self.weight)).logsumexp(0)
+        best = None
+        if self.names is not None:
+            words = self.names()
+            best = valid(functional.linear(outputs[..., -words.shape[1] :], words)).amax(0)
+        if folded is None:
+            return total, best
+        return torch.logaddexp(folded[0], total), None if best is None else torch.maximum(folded[1], best)
+
+    def vector(self, folded: Any) -> Tensor:
+        """Z; zeros for a sequence without steps."""
+        total, best = folded
+        total = total.masked_fill(total == -torch.inf, 0)
+        if self.names is None:
+            return total
+        best = best.masked_fill(best == -torch.inf, 0)
+        return total + self.sharpness * self.names.of_labels(best)
 
 
 POOLINGS = {"last": LastPooling, "mean": MeanPooling, "max": MaxPooling, "attention": AttentionPooling}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Words(NamedTuple):
@@ -53,11 +55,58 @@ class SubwordEmbedding(nn.Module):
         ids = words.ids
         if self.training and self.word_dropout:
             ids = ids * (torch.rand(ids.shape, device=ids.device) >= self.word_dropout)
+        return self.embedded(words, ids)
+
+    def embedded(self, words: Words, ids: Tensor) -> Tensor:
+        """The same of these ids, with the words' n-grams, and no word taken for unknown."""
         found = self.words(ids)
         if self.ngrams is None or words.buckets is None:
             return found
         time, batch = ids.shape
         return found + self.ngrams(words.buckets, words.starts).view(batch, time, -1).transpose(0, 1)
+
+
+class NameEmbedding(nn.Module):
+    r"""e_w for each of the different words w of the names of labels, and what scores of words say of the labels.
+
+    Names and texts share one embedding: what is learned of a word holds for both (Wang et al. 2018, section 3.1).
+
+    Args:
+        embedding: of the words, also of texts; whose parameters it stays.
+        words: the different words of all names, [1, words].
+        names: the places of its words among them, for each label.
+
+    >>> embedding = SubwordEmbedding(10, 4)
+    >>> named = NameEmbedding(embedding, Words(torch.tensor([[7, 8]])), [[0], [0, 1], []])
+    >>> named().shape
+    torch.Size([2, 4])
+    >>> named.of_labels(torch.tensor([[3.0, 1.0]])).square().round(decimals=4).tolist()
+    [[9.0, 8.0, 0.0]]
+    """
+
+    _places: Tensor
+    _shares: Tensor
+
+    def __init__(self, embedding: SubwordEmbedding, words: Words, names: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self._embedding = (embedding,)  # in a tuple, that its weights are not written twice
+        for field, value in words._asdict().items():
+            self.register_buffer(f"_{field}", value, persistent=False)  # the codec has them
+        padded = nn.utils.rnn.pad_sequence(
+            [torch.tensor([*name, words.ids.shape[1]]) for name in names], True, words.ids.shape[1]
+        )
+        self.register_buffer("_places", padded, persistent=False)
+        shares = torch.tensor([max(len(name), 1) ** -0.5 for name in names])
+        self.register_buffer("_shares", shares, persistent=False)
+
+    def forward(self) -> Tensor:
+        """E, [words, features]."""
+        words = Words(*(getattr(self, f"_{field}") for field in Words._fields))
+        return self._embedding[0].embedded(words, words.ids)[0]
+
+    def of_labels(self, scores: Tensor) -> Tensor:
+        """Scores of the words [batch, words] → n_k^(−1/2) Σ_{w in name k} of them, [batch, labels]."""
+        return functional.pad(scores, (0, 1))[:, self._places].sum(2) * self._shares
 
 
 class FrozenVectors(nn.Module):

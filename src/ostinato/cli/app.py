@@ -25,6 +25,7 @@ COMMANDS = {
     "watch": ("ostinato.cli.watch", "Follow a training in the browser."),
     "diagnose": ("ostinato.cli.diagnose", "What is wrong with a model, why, and what to change."),
     "info": ("ostinato.cli.info", "What a model is, and how its training went."),
+    "experiment": ("ostinato.cli.experiment", "See in minutes why a network does not learn, and what helps."),
     "demo": ("ostinato.cli.demo", "Train a small model on a built-in corpus."),
     "bench": ("ostinato.cli.bench", "Time the layers beside the best peers."),
     "doctor": ("ostinato.cli.doctor", "What this machine has, and which backend serves."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from ostinato.measures.forgetting import doubling, forgetting_curve
 from ostinato.measures.gradients import LayerGradient, gradient_by_lag, half_life
 from ostinato.measures.spectra import eigenvalues, log_singular_values, lyapunov_exponents, mean_jacobian
 from ostinato.measures.units import units
+from ostinato.recurrent import Recurrent
 from ostinato.tasks.corpus import Sources, resolve, source_names
 from ostinato.tasks.language_model import LanguageModel
 from ostinato.tasks.supervised import SupervisedModel, Unusable
@@ -34,6 +36,8 @@ _CHARACTERS = 2_000_000  # of a text that are read: places are drawn from these
 _EXAMPLES = 2_000  # of a file of examples that are read
 _LONGEST = 2_000  # steps of an example; longer ones are left out where there are others
 _TARGETS = 256  # of the forgetting curve
+_NUMBERS = 2_000_000  # of a layer's hidden states, in which a few hundred megabytes of slopes follow
+_WORK = 100_000_000_000  # multiplications that the forgetting curve may take
 _SPECTRAL_ROWS = 2  # whose Jacobians are multiplied
 _SINGULAR = 4  # largest singular values, and leading exponents
 
@@ -60,7 +64,7 @@ def measure(model: Any, data: Sources | HeldOut, lags: int = 256, rows: int = 16
         model: a `LanguageModel`, or any `SupervisedModel` whose network has recurrent layers.
         data: files, folders or patterns as for `evaluate`; or what `held_out` found of them.
         lags: the most steps to go back.
-        rows: sequences side by side.
+        rows: the most sequences side by side; of wide layers fewer.
         seed: of what is drawn.
 
     Raises:
@@ -137,7 +141,13 @@ def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:
     cell, fit = steps.cell, half_life(gradient.by_lag)
     chosen = torch.argsort(steps.lengths, descending=True, stable=True)[:_SPECTRAL_ROWS].tolist()
     jacobian_lags = doubling(min(lags, int(steps.lengths[chosen].min())))
-    values = eigenvalues(mean_jacobian(steps, rows=chosen))
+    values = np.zeros(0, complex)
+    if steps.finite:
+        values = eigenvalues(mean_jacobian(steps, rows=chosen))
+        singular = log_singular_values(steps, jacobian_lags.tolist(), _SINGULAR, chosen)
+        exponents = lyapunov_exponents(steps, _SINGULAR, chosen)
+    else:  # a state has left the range of floats, which `state_norm` tells
+        singular, exponents = np.full((len(jacobian_lags), _SINGULAR), np.nan), np.full(_SINGULAR, np.nan)
     return LayerMeasurements(
         name=gradient.name,
         module=steps.call.name,
@@ -153,10 +163,10 @@ def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:
         half_life_steps=fit.half_life_steps,
         fit_quality=fit.quality,
         jacobian_lags=jacobian_lags,
-        jacobian_log_singular=log_singular_values(steps, jacobian_lags.tolist(), _SINGULAR, chosen),
-        lyapunov=lyapunov_exponents(steps, _SINGULAR, chosen),
+        jacobian_log_singular=singular,
+        lyapunov=exponents,
         eigenvalues=values,
-        spectral_radius=float(abs(values[0])),
+        spectral_radius=float(abs(values[0])) if len(values) else math.nan,
         growth=gradient.growth,
         derivative_part=gradient.derivative_part,
         weight_part=gradient.weight_part,
@@ -172,7 +182,7 @@ def _of_text(model: LanguageModel, data: Sources | HeldOut, lags: int, rows: int
     if steps < 2:
         raise DataError(f"too short: {len(ids):,} tokens, but at least 3 are needed to measure; give more text")
     last = len(ids) - 1 - steps  # the last place at which a stretch and its target begin
-    rows = min(rows, last + 1)
+    rows = min(rows, last + 1, _most_rows(model, steps))
     starts = np.linspace(0, last, rows).astype(int)
     network, device = model.network, next(model.network.parameters()).device
 
@@ -187,7 +197,9 @@ def _of_text(model: LanguageModel, data: Sources | HeldOut, lags: int, rows: int
         return network.head.full_loss(hidden[-1], targets)
 
     longest = min(lags, len(ids) - 1)
-    targets = np.sort(draw.choice(np.arange(longest, len(ids)), min(_TARGETS, len(ids) - longest), replace=False))
+    weights = sum(part.numel() for layer in _layers(model) for part in layer.parameters())
+    most = min(_TARGETS, max(32, _WORK // (2 * longest * weights)), len(ids) - longest)
+    targets = np.sort(draw.choice(np.arange(longest, len(ids)), most, replace=False))
 
     @torch.inference_mode()
     def forgotten(context: int) -> float:
@@ -201,6 +213,15 @@ def _of_text(model: LanguageModel, data: Sources | HeldOut, lags: int, rows: int
         return measure_unlearned(model, ids, model.settings.bptt_steps)
 
     return _Sample(loss, rows * steps, sampled | {"forgetting_targets": len(targets)}, forgotten, unlearned, longest)
+
+
+def _layers(model: Any) -> list[Recurrent]:
+    return [module for module in model.network.modules() if isinstance(module, Recurrent)]
+
+
+def _most_rows(model: Any, steps: int) -> int:
+    """Sequences that can be measured at once."""
+    return max(2, _NUMBERS // (steps * max((layer.output_size for layer in _layers(model)), default=1)))
 
 
 def _text_ids(model: LanguageModel, data: Sources | HeldOut) -> tuple[np.ndarray, bool]:
@@ -239,7 +260,8 @@ def _of_examples(model: SupervisedModel, data: Sources | HeldOut, rows: int, dra
     fitting = np.flatnonzero(lengths <= _LONGEST)
     order = fitting[np.argsort(-lengths[fitting], kind="stable")] if len(fitting) else np.argsort(lengths)[:rows]
     longer = order[: max(rows, len(order) // 4)]
-    chosen = np.sort(draw.choice(longer, min(rows, len(longer)), replace=False))
+    rows = min(rows, len(longer), _most_rows(model, int(lengths[longer].max())))
+    chosen = np.sort(draw.choice(longer, rows, replace=False))
     batch = model.on_device(model.batch([usable[index] for index in chosen]))
     sampled = {"rows": len(chosen), "steps_of_a_row": int(lengths[chosen].max())}
     sampled |= {"examples_read": len(encoded), "examples_cut": cut, "examples_unusable": len(encoded) - len(usable)}

@@ -43,15 +43,17 @@ class LayerMeasurements:
     gradient_by_lag: np.ndarray
     """[lags], ‖∂L_t/∂h_{t−k}‖₂ for k = 0, 1, …: mean over rows, nats a unit (Pascanu et al. 2013, eq. 4-5).
 
-    L_t is the loss at one late step t of each row, and h_{t−k} is moved alone: other parts of s and the output of the
-    step stay. For layers below the top one the ways through the layers above are included.
+    L_t is the loss at one late step t of each row; h_{t−k} is moved alone, as the next step and the layer above read
+    it, while other parts of s stay. For layers below the top one the ways through the layers above are included. inf
+    where it left the range of floats; a single 0 where the loss reads nothing of the layer.
     """
     gradient_by_part: dict[str, np.ndarray]
     """The same with respect to each part of s: `hidden` is `gradient_by_lag`; that of `cell` is an LSTM's memory."""
     half_life_steps: float
-    """Steps in which the gradient halves, of the exponential fitted to it; inf where it does not fall."""
+    """Steps in which the gradient halves, of the exponential fitted to `gradient_by_lag` from k = 1 on, as long as a
+    thousandth of it is left; inf where it does not fall."""
     fit_quality: float
-    """R² of that fit of log ‖∂L_t/∂s_{t−k}‖ against k: near 1 the fading is exponential. NaN where there is no fit."""
+    """R² of that fit of ln ‖∂L_t/∂h_{t−k}‖ against k: near 1 the fading is exponential. NaN where there is no fit."""
 
     jacobian_lags: np.ndarray
     """int [m], the k of `jacobian_log_singular`."""
@@ -60,7 +62,8 @@ class LayerMeasurements:
     below 0; an exploding one: the first far above (Bengio et al. 1994; Pascanu et al. 2013, section 2.1)."""
     lyapunov: np.ndarray
     """[n], the leading Lyapunov exponents, nats a step: lim ln σᵢ(∂s_t/∂s_{t−k}) / k, by QR (Benettin et al. 1980).
-    Below 0 the state forgets, above 0 it is chaotic (Engelken et al. 2023; Vogt et al. 2022)."""
+    Below 0 the state forgets, above 0 it is chaotic (Engelken et al. 2023; Vogt et al. 2022). These and the singular
+    values are NaN, and there are no eigenvalues, where a state left the range of floats."""
     eigenvalues: np.ndarray
     """complex [parts · hidden], of the mean one-step Jacobian ∂s_t/∂s_{t−1}, largest modulus first."""
     spectral_radius: float

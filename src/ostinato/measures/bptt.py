@@ -86,7 +86,7 @@ def bptt_terms(layer: Recurrent, inputs: Tensor, loss: Callable[[Tensor], Tensor
     row = torch.zeros_like(states[-1])
     row[: layer.output_size] = torch.autograd.grad(value, output)[0]
     terms: dict[str, list[Tensor]] = {name: [] for name in named}
-    product, norms = torch.eye(len(row), dtype=row.dtype), []
+    product, norms = torch.eye(len(row), dtype=row.dtype, device=row.device), []
     by_state, by_weights = torch.func.jacrev(stepped, 0), _immediate(stepped)
     start = row
     for k in range(t, -1, -1):

@@ -22,7 +22,8 @@ class LayerGradient(NamedTuple):
     linearised: Linearised
     """The layer's steps, from which more can be measured."""
     by_part: dict[str, np.ndarray]
-    """Part of the state → [lags], ‖∂L_t/∂s_{t−k}‖₂, k = 0, 1, …; mean over the rows that reach so far back."""
+    """Part of the state → [lags], ‖∂L_t/∂s_{t−k}‖₂, k = 0, 1, …; mean over the rows that reach so far back. inf where
+    it left the range of floats; a single 0 where the loss reads nothing of the layer."""
     growth: float
     """Mean log₂ ‖Jᵀλ‖/‖λ‖ a step, over rows and lags."""
     derivative_part: float
@@ -42,7 +43,7 @@ class Fit(NamedTuple):
     """g_k ≈ c · 2^(−k / half_life)."""
 
     half_life_steps: float
-    """inf where g does not fall."""
+    """inf where g does not fall, NaN where there are no lags."""
     quality: float
     """R² in the logarithm; NaN where there was nothing to fit."""
 
@@ -109,7 +110,9 @@ def half_life(by_lag: np.ndarray, floor: float = 1e-3) -> Fit:
     (7.0, inf)
     """
     values = np.asarray(by_lag, float)[1:]
-    if not len(values) or not np.isfinite(values[0]):
+    if not len(values):
+        return Fit(math.nan, math.nan)
+    if not np.isfinite(values[0]):
         return Fit(math.inf, math.nan)
     if values[0] <= 0:
         return Fit(0.0, math.nan)
@@ -226,7 +229,7 @@ def _carried_back(
         stations = (_norm(pulled.state), products, pulled.product.norm(dim=-1), _norm(pulled.direct))
         ratios[:, u] = torch.stack(stations).log2() - torch.stack([size, size, products, size]).log2()
         carried = pulled.state
-    longest = int(at.max()) if lags is None else min(lags, int(at.max()))
+    longest = max(0, int(at.max()) if lags is None else min(lags, int(at.max())))
     by_part = {part: _by_lag(norms[index], at, longest) for index, part in enumerate(parts)}
     steps = torch.arange(layer.steps, device=at.device).unsqueeze(1)
     counted = (steps <= at) & (steps >= at - longest)
@@ -242,8 +245,8 @@ def _by_lag(norms: Tensor, at: Tensor, longest: int) -> np.ndarray:
     """[time, batch] in own time → [lags], means over the rows that have a lag."""
     index = at - torch.arange(longest + 1, device=at.device).unsqueeze(1)
     reached = (index >= 0) & (at >= 0)
-    values = norms.gather(0, index.clamp(min=0))
-    found = torch.where(reached, values, 0.0).sum(1) / reached.sum(1)
+    values = norms.gather(0, index.clamp(min=0)).nan_to_num(nan=torch.inf)  # ∞ − ∞ on the way: it has exploded
+    found = torch.where(reached, values, 0.0).sum(1) / reached.sum(1).clamp(min=1)
     return found.cpu().numpy()
 
 

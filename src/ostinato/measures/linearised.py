@@ -120,6 +120,12 @@ class Linearised:
         self._factor(inputs, before)
 
     @property
+    def finite(self) -> bool:
+        """Whether no state and no slope has left the range of floats; else nothing can be said of the Jacobians."""
+        slopes = [slope for each in (*self._slopes, *(p.sources for p in self._products)) for slope in each.values()]
+        return all(bool(part.isfinite().all()) for part in (*self.states, *slopes) if part is not None)
+
+    @property
     def size(self) -> int:
         """Numbers of the whole state."""
         return self.hidden * len(self.states)

@@ -96,9 +96,16 @@ def lyapunov_exponents(
 
 
 @torch.no_grad()
-def mean_jacobian(steps: Linearised, samples: int = 8, rows: Sequence[int] | None = None) -> np.ndarray:
-    """The mean one-step Jacobian, [state, state], over some steps evenly spread and all rows chosen."""
+def mean_jacobian(steps: Linearised, samples: int | None = None, rows: Sequence[int] | None = None) -> np.ndarray:
+    """The mean one-step Jacobian, [state, state], over some steps evenly spread and all rows chosen.
+
+    Args:
+        steps: of a layer.
+        samples: how many steps; 8 if None, or 2 of a state of more than 1,024 numbers.
+        rows: which of the batch; all that are as long as the longest if None.
+    """
     chosen, length = _rows(steps, rows)
+    samples = (8 if steps.size <= _DENSE else 2) if samples is None else samples
     times = np.unique(np.linspace(0, length - 1, min(samples, length)).astype(int))
     return np.mean([steps.matrices(int(t), chosen).mean(0).cpu().numpy() for t in times], axis=0)
 

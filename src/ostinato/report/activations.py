@@ -160,7 +160,8 @@ def _tokens(model: Any, ids: list[int]) -> list[str]:
     for side in (getattr(codec, "source", None), getattr(codec, "text", None)):
         if side is not None and hasattr(side, "pieces"):
             return side.pieces(ids)
-    return [codec.vocabulary[index] for index in ids]
+    vocabulary = getattr(codec.vocabulary, "tokens", codec.vocabulary)
+    return [vocabulary[index] for index in ids]
 
 
 def _shown(token: str, first: bool, model: Any) -> str:

@@ -11,7 +11,7 @@ from ostinato.diagnostics.measurements import Forgetting, LayerMeasurements, Mea
 from ostinato.report.charts import Axis, Chart, Line
 from ostinato.report.training import layer_words
 
-_LAG = Axis(Text("lag k, steps", "时滞 k，步"))
+_LAG = Axis(Text("lag k, steps", "滞后 k，步"))
 
 
 def gradient_charts(measured: Measurements) -> list[Chart]:
@@ -20,7 +20,7 @@ def gradient_charts(measured: Measurements) -> list[Chart]:
     lines = [Line(_with_half_life(layer), np.arange(len(layer.gradient_by_lag)), layer.gradient_by_lag)
              for layer in layers]  # fmt: skip
     by_lag = Chart(
-        "gradient-by-lag", Text("Gradient by lag, now", "当前各时滞的梯度"), _LAG,
+        "gradient-by-lag", Text("Gradient by lag, now", "当前各滞后的梯度"), _LAG,
         Axis(Text("‖∂Lₜ/∂hₜ₋ₖ‖", "‖∂Lₜ/∂hₜ₋ₖ‖"), log=True), lines,
         note=Text("How much the loss of a step depends on the hidden state k steps before. A straight fall is "
                    "exponential: in brackets the steps in which it halves.",

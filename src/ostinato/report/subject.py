@@ -20,6 +20,9 @@ from ostinato.report.content import Neighbours, alignments, confusion, neighbour
 from ostinato.report.live import tables
 from ostinato.tasks import load
 from ostinato.tasks.alignment import Alignment
+from ostinato.tasks.classifying import ClassifyingModel
+from ostinato.tasks.language_model import LanguageModel
+from ostinato.tasks.supervised import SupervisedModel
 from ostinato.training.history import read_history
 
 
@@ -31,12 +34,18 @@ class Subject:
         sources: held-out files; those that the training kept for validation if there are none.
         device: where the model runs.
         model: if it is loaded already.
+
+    Raises:
+        BundleError: if the folder is not a model.
+        SettingsError: if there are files, and nothing that a model of its task could show of them.
     """
 
     def __init__(self, folder: Path, sources: tuple[str, ...] = (), device: str = "cpu", model: Any = None) -> None:
         self.folder, self._sources = folder, sources
         self.manifest = read_manifest(folder)
         self.model: Any = load(folder, device) if model is None else model
+        if sources and not isinstance(self.model, LanguageModel | SupervisedModel | ClassifyingModel):
+            raise SettingsError(f"{folder}: a report of a {self.model.task} makes nothing of held-out files: name none")
 
     @cached_property
     def run(self) -> RunMeasurements | None:
@@ -77,8 +86,12 @@ class Subject:
 
     @cached_property
     def confusion(self) -> dict[str, dict[str, int]] | None:
-        """The right label → what was told → how often."""
-        return None if self.data is None else confusion(self.model, self.data)
+        """The right label → what was told → how often; None where a text has several labels, or the task none."""
+        if self.data is not None:
+            return confusion(self.model, self.data)
+        if self._sources and isinstance(self.model, ClassifyingModel):
+            return self.model.evaluate(self._sources).get("confusion")
+        return None
 
     @cached_property
     def alignments(self) -> list[Alignment]:

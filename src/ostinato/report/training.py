@@ -86,14 +86,14 @@ def _deviation(run: RunMeasurements) -> Chart:
 def _reach(name: str, steps: np.ndarray, lags: np.ndarray, values: np.ndarray, number: int) -> Chart:
     """A picture of [evaluations, lags]: time of training to the right, lag upwards."""
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_ROWS)).round().astype(int))
-    title = Text(f"Gradient by lag over training: {name}", f"训练中各时滞的梯度：{layer_zh(name)}")
+    title = Text(f"Gradient by lag over training: {name}", f"训练中各滞后的梯度：{layer_zh(name)}")
     note = Text(
         "Each column is an evaluation, upwards how many steps back. Where the colour fades early, nothing further back "
         "is learned from.",
         "每列是一次评估，向上是回溯的步数。颜色越早变淡，越久远的输入越学不到东西。",
     )
     grid = Grid(steps[shown], lags, values[shown].T, Text("‖∂L/∂h‖", "‖∂L/∂h‖"), log=True, even=True)
-    lag = Axis(Text("lag, steps", "时滞，步"))
+    lag = Axis(Text("lag, steps", "滞后，步"))
     return Chart(f"gradient-over-training-{number}", title, _STEP, lag, grid=grid, note=note)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ostinato import bundle
 from ostinato.codecs.labelled_text import LabelledText
@@ -17,9 +20,12 @@ from ostinato.records import Record
 from ostinato.tasks.classifier import Classifier, Texts
 from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.classifying import PredictSettings
-from ostinato.tasks.examples import ExampleReader, ExampleSettings
+from ostinato.tasks.committee import members_of
+from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
+from ostinato.tasks.real_sentences import RealSettings, learn_real_sentences, real_lines, write_real_sentences
 from ostinato.tasks.supervised import Prepared
 
+_TRAINED_BIAS = "trained_bias"  # a note beside the weights: of *acceptable*, before the border was moved
 _COLA = ["1", "2", "3", "4"]  # source, label, the author's mark, sentence
 
 
@@ -53,7 +59,7 @@ class SentenceSettings(ExampleSettings):
     header: bool = Field(False, description="the first row of a table names its columns; CoLA's files have no such row")
 
 
-class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
+class AcceptabilitySettings(RealSettings, SentenceSettings, ClassifierSettings):
     """All that can be set about a classifier of sentences."""
 
     kind: Literal["single"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - no other
@@ -63,13 +69,19 @@ class AcceptabilitySettings(SentenceSettings, ClassifierSettings):
     subwords: int = Field(10_000, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word")
     # a small network: thousands of sentences are few, and a larger one learns them by heart
     hidden_size: int = Field(64, ge=1, description="units of a layer, of each direction")
-    pooling: Literal["last", "mean", "max", "attention"] | None = Field(
+    pooling: Literal["last", "mean", "max", "attention", "labels"] | None = Field(
         "attention", description="of the steps to a vector"
     )
     word_dropout: float = Field(0.2, ge=0, lt=1, description="share of words taken for unknown in training")
     batch_size: int = Field(64, ge=1, description="sequences side by side")
     learning_rate: float | Literal["auto"] = Field(0.003, description="peak rate; auto: found by a short sweep")
     epochs: int = Field(8, ge=1, description="passes over the training data")
+
+    @model_validator(mode="after")
+    def _embed_real_sentences(self) -> Self:
+        if self.bert is not None and self.passes:
+            raise ValueError("real: its words are learned, and with bert there are none to learn")
+        return self
 
 
 class SentencePredictSettings(PredictSettings):
@@ -110,11 +122,28 @@ class Acceptability(Classifier):
     PredictSettings = SentencePredictSettings
     reader_type = AcceptabilityReader
 
-    def learn_codec(self, examples: Any) -> LabelledText:
-        """As of any classifier, of two labels."""
+    def learn_codec(self, examples: Callable[[], Iterator[Example]]) -> LabelledText:
+        """As of any classifier, of two labels; its words are also those of the real sentences."""
         codec = super().learn_codec(examples)
         check_labels(codec.labels)
         return codec
+
+    def unlabelled(self) -> Iterator[str]:
+        """The lines of `real`, if there are any."""
+        s = self.settings
+        return iter(()) if s.real is None or not s.passes else real_lines(s.real, s)
+
+    def prepare_more(self, examples: Callable[[], Iterator[Example]], run: Path) -> dict[str, Any]:
+        """Real sentences, the acceptable ones of the training part among them, and such with mistakes."""
+        if not self.settings.passes:
+            return {}
+        judged = (each.text for each in examples() if each.labels == (self.codec.labels[1],))
+        return write_real_sentences(self, chain(self.unlabelled(), judged), run)
+
+    def begin(self, corpus: Prepared, folder: Path) -> None:
+        """Learn from real sentences, if that is wanted."""
+        if self.settings.passes:
+            self.data |= learn_real_sentences(self, corpus, folder)
 
     def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
         """As of any classifier, but Matthews' correlation at the best border: that chooses the best epoch."""
@@ -132,13 +161,18 @@ class Acceptability(Classifier):
 
     @torch.inference_mode()
     def finish(self, corpus: Prepared) -> dict[str, float]:
-        """Calibrate, then move the border."""
-        found, head = super().finish(corpus), self.network.head
+        """Calibrate, then move the border, from the bias as it was trained: a finished training may come here again."""
+        assert self._folder is not None  # noqa: S101
+        path, biases = self._folder / bundle.WEIGHTS, [each.head.linear.bias for each in members_of(self.network)]
+        if _TRAINED_BIAS in (notes := bundle.read_tensors(path)[1]):
+            for bias, before in zip(biases, json.loads(notes[_TRAINED_BIAS]), strict=True):
+                bias[1] = before
+        found, trained = super().finish(corpus), [bias[1].item() for bias in biases]
         threshold, mcc = self._best(self.batches(corpus.validation))
         threshold = min(max(threshold, 1e-6), 1 - 1e-6)
-        head.linear.bias[1] -= float(head.temperature) * math.log(threshold / (1 - threshold))
-        assert self._folder is not None  # noqa: S101
-        self.write_weights(self._folder / bundle.WEIGHTS, {})
+        for bias in biases:
+            bias[1] -= float(self.network.head.temperature) * math.log(threshold / (1 - threshold))
+        self.write_weights(path, {_TRAINED_BIAS: json.dumps(trained)})
         return found | {"threshold": threshold, "mcc": mcc}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, tee
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,23 +19,21 @@ from ostinato.codecs.labelled_text import LabelledText, Labels, as_number
 from ostinato.codecs.vocabulary import Vocabulary
 from ostinato.errors import DataError, SettingsError
 from ostinato.features.matrices import in_batches
-from ostinato.features.subwords import word_buckets
 from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.tasks.calibrating import calibrate
 from ostinato.tasks.classifier_network import classifier_network
 from ostinato.tasks.classifier_settings import CRITERIA, ClassifierSettings
 from ostinato.tasks.classifying import ClassifyingModel, Prediction, WordWeight
+from ostinato.tasks.committee import Committee, members_of
 from ostinato.tasks.examples import Example
 from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
-from ostinato.tasks.text_inputs import TextInputs
+from ostinato.tasks.text_inputs import TextInputs, word_row
 from ostinato.topologies import SeqToVec, count_parameters
 
 _SAMPLE = 1000  # texts that are looked through for Chinese
-
-NGRAMS = (3, 5)  # fewest and most characters of an n-gram, with the marks of a word's ends
 
 
 class Texts(NamedTuple):
@@ -100,9 +98,11 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         """Fitted on the validation examples."""
         return float(self.network.head.threshold)
 
-    def build(self) -> SeqToVec:
-        """Embedding, network, pooling and head, with fresh weights."""
-        return classifier_network(self.settings, self.codec, self._inputs.size if self.settings.bert else None)
+    def build(self) -> SeqToVec | Committee:
+        """Embedding, network, pooling and head, with fresh weights; or several of them."""
+        width = self._inputs.size if self.settings.bert else None
+        members = [classifier_network(self.settings, self.codec, width) for _ in range(self.settings.members)]
+        return Committee(members) if len(members) > 1 else members[0]
 
     @property
     def _inputs(self) -> Any:
@@ -119,7 +119,8 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         if chosen["tokens"] == "auto":
             texts = [example.text for example in islice(examples(), _SAMPLE)]
             chosen["tokens"] = tokens_for(texts, self.reporter.message)
-        analyzer, counts = Analyzer(**chosen), Counter[str]()
+        analyzer = Analyzer(**chosen)
+        counts = Counter(word for text in self.unlabelled() for word in analyzer(text))
 
         def given() -> Iterator[tuple[str, ...]]:
             for example in examples():
@@ -134,15 +135,17 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         self.reporter.message(f"{labels.texts:,} training texts, {many}, {len(words):,} different words")
         return LabelledText(analyzer, words, labels)
 
+    def unlabelled(self) -> Iterator[str]:
+        """Texts without labels whose words are to be known too."""
+        return iter(())
+
     def encode(self, example: Example) -> Row:
         """Ids of words and labels; a text without words is one unknown word."""
-        tokens = self.codec.analyzer(example.text) or [""]
-        row: dict[str, Any] = {"words": self.codec.words.ids(tokens), "target": self._target(example.labels)}
-        if self.settings.subwords:
-            found = [word_buckets(token, *NGRAMS, self.settings.subwords) for token in tokens]
-            row["counts"] = np.fromiter(map(len, found), np.int32, len(found))
-            row["buckets"] = np.fromiter(chain.from_iterable(found), np.int32)
-        return row
+        return self.row(self.codec.analyzer(example.text) or [""], example.labels)
+
+    def row(self, tokens: Sequence[str], labels: tuple[str, ...]) -> Row:
+        """The same of tokens."""
+        return word_row(tokens, self.codec.words, self.settings.subwords) | {"target": self._target(labels)}
 
     def encode_all(self, examples: Sequence[Example]) -> list[Row | Unusable]:
         """The same of many, which a frozen BERT reads in batches."""
@@ -192,13 +195,32 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         """Texts."""
         return len(batch.lengths)
 
+    def opinions(self, batch: Texts) -> list[Tensor]:
+        """What the head of each member says of each text, [batch, outputs]."""
+        return [each.head.logits(each(batch.inputs, lengths=batch.lengths)[0]) for each in members_of(self.network)]
+
     def logits(self, batch: Texts) -> Tensor:
-        """What the head says of each text, [batch, outputs]."""
-        return self.network.head.logits(self.network(batch.inputs, lengths=batch.lengths)[0])
+        """What is said of each text, [batch, outputs]: the mean of the members' opinions."""
+        return torch.stack(self.opinions(batch)).mean(0)
 
     def loss(self, batch: Texts) -> Tensor:
-        """Σ of the head's loss."""
-        return self.network.head.loss(self.logits(batch), batch.targets, self.settings.label_smoothing)
+        """Σ of the head's loss; with consistency α of two passes ½ (L + L') + α·½ (KL(p‖p') + KL(p'‖p)).
+
+        The passes differ by what dropout leaves out, and are to say the same of a text (Liang et al. 2021, section 2.1;
+        their loss is twice this). Of several members the mean.
+        """
+        s, heads = self.settings, [each.head for each in members_of(self.network)]
+
+        def mean_loss(opinions: list[Tensor]) -> Tensor:
+            each = (h.loss(z, batch.targets, s.label_smoothing) for h, z in zip(heads, opinions, strict=True))
+            return torch.stack(list(each)).mean()
+
+        first = self.opinions(batch)
+        if not s.consistency:
+            return mean_loss(first)
+        second = self.opinions(batch)
+        apart = [head.divergence(z, again) for head, z, again in zip(heads, first, second, strict=True)]
+        return 0.5 * (mean_loss(first) + mean_loss(second)) + s.consistency * torch.stack(apart).mean()
 
     @torch.inference_mode()
     def measure(self, batches: Iterable[Texts]) -> dict[str, float]:

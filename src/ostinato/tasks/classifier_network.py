@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from ostinato.codecs.labelled_text import LabelledText, Labels
 from ostinato.errors import SettingsError, nearest
 from ostinato.feedforward import Convolution, Unchanged
 from ostinato.label_heads import LabelHead, Number, OneLabel, OrderedLabels, SeveralLabels, SharedLabels
-from ostinato.pooling import make_pooling
-from ostinato.subword_embedding import FrozenVectors, SubwordEmbedding
+from ostinato.pooling import LabelPooling, Pooling, make_pooling
+from ostinato.subword_embedding import FrozenVectors, NameEmbedding, SubwordEmbedding
 from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.recurrent_settings import recurrent_network
+from ostinato.tasks.text_inputs import TextInputs, word_row
 from ostinato.topologies import SeqToVec
 
 
@@ -63,25 +65,54 @@ def classifier_network(settings: ClassifierSettings, codec: LabelledText, width:
         between = nn.Sequential(nn.Linear(size, features), nn.ReLU())
     else:
         network = recurrent_network(s, size, s.bidirectional)
-        network = Beside(network) if s.beside else network
-    pooling = make_pooling(s.pooling or ("mean" if s.network == "mlp" else "max"), network.output_size)
-    head = label_head(s, codec.labels_of, features or network.output_size)
+    if s.beside or s.label_names:
+        network = Beside(network)
     before, after = s.around()
+    pooling: Pooling
+    if s.pooling == "labels":
+        names = named(embedding, codec, s.subwords) if s.label_names else None
+        pooling = LabelPooling(network.output_size, len(codec.labels), after, names)
+        head, after = label_head(s, codec.labels_of, None), 0.0  # what is dropped is what labels score
+    else:
+        pooling = make_pooling(s.pooling or ("mean" if s.network == "mlp" else "max"), network.output_size)
+        head = label_head(s, codec.labels_of, features or network.output_size)
     return SeqToVec(embedding, network, pooling, head, before, after, s.window_steps, between)
 
 
-def label_head(settings: ClassifierSettings, labels: Labels, features: int) -> LabelHead:
-    """The head for a kind of label."""
+def named(embedding: SubwordEmbedding, codec: LabelledText, subwords: int) -> NameEmbedding:
+    """The names of labels by the words' own embedding; without n-grams a word that no text has says nothing.
+
+    A name is cut at hyphens and underscores, and then like a text.
+    """
+    names = [codec.analyzer(re.sub("[-_]+", " ", name)) for name in codec.labels]
+    known = sorted({word for name in names for word in name if subwords or word in codec.words})
+    if not known:
+        raise SettingsError(
+            f"label_names: no text has a word of the labels' names, such as {codec.labels[0]!r}; try subwords"
+        )
+    places = {word: at for at, word in enumerate(known)}
+    words = TextInputs([word_row([word], codec.words, subwords) for word in known])[:]
+    return NameEmbedding(embedding, words, [[places[word] for word in name if word in places] for name in names])
+
+
+def label_head(settings: ClassifierSettings, labels: Labels, features: int | None) -> LabelHead:
+    """The head for a kind of label; of scores of each if there are no features."""
     if labels.kind == "number":
+        assert features is not None  # noqa: S101 - the settings see to it
         if settings.class_weight is not None:
             raise SettingsError("class_weight: kind = number has no labels to weigh")
         return Number(features, labels.mean, labels.deviation)
     weights = label_weights(settings.class_weight, labels)
     if labels.kind == "ordinal":
+        assert features is not None  # noqa: S101
         return OrderedLabels(features, len(labels.names), weights)
-    if labels.kind == "multi":
-        return (SharedLabels if settings.shared else SeveralLabels)(features, len(labels.names), weights)
-    return OneLabel(features, len(labels.names), weights)
+    kind = OneLabel if labels.kind == "single" else SharedLabels if settings.shared else SeveralLabels
+    head = kind(features, len(labels.names), weights)
+    if features is None:  # scores are evidence for a label, so b begins as what is known without any: how rare it is
+        counts = torch.tensor(labels.counts, dtype=torch.float32)
+        others = labels.texts - counts if kind is SeveralLabels else torch.full_like(counts, labels.texts)
+        head.linear.bias.data = (counts / others.clamp(min=0.5)).log()
+    return head
 
 
 def label_weights(given: str | dict[str, float] | None, labels: Labels) -> Tensor | None:

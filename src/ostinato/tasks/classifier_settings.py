@@ -61,8 +61,11 @@ class ClassifierSettings(
     beside: bool = Field(False, description="pool the embedded words too, beside what the layers make of them")
     filters: int = Field(100, ge=1, description="cnn: of each width")
     widths: tuple[int, ...] = Field((3, 4, 5), min_length=1, description="cnn: of filters, in words")
-    pooling: Literal["last", "mean", "max", "attention"] | None = Field(
-        None, description="of the steps to a vector [default: max; mlp: mean]"
+    pooling: Literal["last", "mean", "max", "attention", "labels"] | None = Field(
+        None, description="of the steps to a vector; labels: each label scores every step [default: max; mlp: mean]"
+    )
+    label_names: bool = Field(
+        False, description="pooling = labels: words that are in a label's name, or like them, speak for it (beside too)"
     )
     window_steps: int | None = Field(
         512, ge=2, description="longer texts are read in windows of so many words, the state carried on (none: whole)"
@@ -71,6 +74,12 @@ class ClassifierSettings(
     vocabulary_size: int | None = Field(None, ge=2, description="keep the most frequent words")
     subwords: int = Field(0, ge=0, description="buckets for n-grams of 3 to 5 characters, beside each word (0: none)")
     word_dropout: float = Field(0.1, ge=0, lt=1, description="share of words taken for unknown in training")
+    members: int = Field(
+        1, ge=1, description="networks that learn side by side and are asked together; so many times the time"
+    )
+    consistency: float = Field(
+        0.0, ge=0, description="weight of how far two passes with other dropout disagree (R-Drop); twice the time"
+    )
     calibrate: bool = Field(True, description="fit the temperature of probabilities on the validation examples")
     criterion: str | None = Field(
         None, description="chooses the best epoch: loss, accuracy, f1_macro, mcc, … [default: by the kind of label]"
@@ -121,7 +130,16 @@ class ClassifierSettings(
             raise ValueError(
                 f"ngram_range: n-grams of words are no sequence for network = {self.network}; mlp has them"
             )
+        if self.pooling == "labels":
+            if self.network == "mlp":
+                raise ValueError("pooling = labels: scores no hidden layer, which network = mlp has after its pooling")
+            if self.kind in ("ordinal", "number"):
+                raise ValueError(f"pooling = labels: kind = {self.kind} has one score, not one a label")
+        elif self.label_names:
+            raise ValueError("label_names: is of pooling = labels")
         if self.bert is not None:
+            if self.label_names:
+                raise ValueError("label_names: compares them with trained embeddings, and with bert there are none")
             for name in ("vectors", "subwords", "embedding_size", "vocabulary_size"):
                 if getattr(self, name) != type(self).model_fields[name].get_default():
                     raise ValueError(f"{name}: is of trained embeddings, and with bert there are none")

@@ -15,6 +15,7 @@ from ostinato.bundle import read_tensors, write_tensors
 from ostinato.codecs.vocabulary import UNKNOWN
 from ostinato.errors import DataError, SettingsError
 from ostinato.settings import Settings
+from ostinato.tasks.committee import members_of
 
 if TYPE_CHECKING:
     from ostinato.features.word_vectors import WordVectors
@@ -103,12 +104,13 @@ def begin_with_rows(network: Any, run: Path) -> dict[str, Any]:
     """
     if not (run / _KEPT).exists():
         return {}
-    embedding: nn.Embedding = getattr(network.embedding, "words", network.embedding)
     tensors, notes = read_tensors(run / _KEPT)
     ids, rows = torch.from_numpy(tensors["ids"]), torch.from_numpy(tensors["rows"])
-    replaced = embedding.weight[ids.to(embedding.weight.device)]
-    scale = replaced.square().mean().sqrt() / rows.square().mean().sqrt().to(replaced.device)
-    embedding.weight[ids.to(embedding.weight.device)] = rows.to(replaced) * scale
+    for member in members_of(network):
+        embedding: nn.Embedding = getattr(member.embedding, "words", member.embedding)
+        replaced = embedding.weight[ids.to(embedding.weight.device)]
+        scale = replaced.square().mean().sqrt() / rows.square().mean().sqrt().to(replaced.device)
+        embedding.weight[ids.to(embedding.weight.device)] = rows.to(replaced) * scale
     return {
         "tokens_with_vectors": int(notes["tokens_with_vectors"]),
         "text_with_vectors": float(notes["text_with_vectors"]),

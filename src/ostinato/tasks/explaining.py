@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ostinato.analysis import Span
 from ostinato.tasks.classifying import WordWeight
+from ostinato.tasks.committee import members_of
 from ostinato.tasks.examples import Example
 
 
@@ -66,18 +67,20 @@ def _spans(model: Any, text: str) -> list[Span]:
 def _weights(model: Any, row: Any) -> np.ndarray:
     """Of each word of a row, float [words]."""
     batch = model.on_device(model.batch([row]))
-    network = model.network
-    held = _Held(network.embedding)
-    network.embedding = held
+    members = members_of(model.network)
+    held = [_Held(member.embedding) for member in members]
+    for member, its in zip(members, held, strict=True):
+        member.embedding = its
     try:
         with torch.enable_grad():
             z = _log_odds(model, model.logits(batch))
-            leaves = [leaf for _, leaf in held.windows]
+            leaves = [leaf for its in held for _, leaf in its.windows]
             gradients = torch.autograd.grad(z, leaves)
     finally:
-        network.embedding = held.embedding
+        for member, its in zip(members, held, strict=True):
+            member.embedding = its.embedding
     products = [(leaf.detach() * gradient).sum(-1)[:, 0] for leaf, gradient in zip(leaves, gradients, strict=True)]
-    return torch.cat(products).cpu().numpy()
+    return torch.cat(products).view(len(members), -1).sum(0).cpu().numpy()
 
 
 def _log_odds(model: Any, logits: Tensor) -> Tensor:

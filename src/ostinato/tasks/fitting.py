@@ -214,6 +214,7 @@ class FittedModel(NetworkModel):
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(settings.seed)
             self.data |= self._begin_network(folder)
+            self.begin(corpus, folder)
             objective = self.objective(corpus)
             if settings.learning_rate == "auto":
                 rate = find_rate(objective, self._part(TrainingSettings)).suggestion
@@ -235,6 +236,9 @@ class FittedModel(NetworkModel):
         self.metrics |= {"skipped_steps": position.skipped, "training_seconds": round(position.seconds, 1)}
         self.write_about(folder)
         return self
+
+    def begin(self, corpus: Any, folder: Path) -> None:
+        """What the network learns before its training, from other data; an interrupted run comes here again."""
 
     def finish(self, corpus: Any) -> dict[str, float]:  # noqa: ARG002
         """What is done once the best weights stand, such as a calibration; gives figures of the validation data."""

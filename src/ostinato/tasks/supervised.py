@@ -122,10 +122,15 @@ class SupervisedModel(FittedModel):
         self._codec.save(folder / CODEC)
         tables = [self._written(run, name, part()) for name, part in (("train", train), ("validation", held_out))]
         about |= {"train_examples": len(tables[0]), "validation_examples": len(tables[1])}
+        about |= self.prepare_more(train, run)
         write_text(run / "examples.json", json.dumps(about, indent=1) + "\n")
         self.reporter.message(f"{len(tables[0]):,} training examples, {len(tables[1]):,} for validation")
         (run / SPOOLED).unlink(missing_ok=True)
         return Prepared(self._codec, tables[0], tables[1], about)
+
+    def prepare_more(self, examples: Callable[[], Iterator[Any]], run: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Write what else training reads, such as other data; gives what the bundle says of it."""
+        return {}
 
     def _written(self, folder: Path, name: str, examples: Iterable[Any]) -> Table:
         """The examples as a table; those that are unusable are counted, and told of."""

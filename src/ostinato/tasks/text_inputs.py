@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 import torch
 
+from ostinato.codecs.vocabulary import Vocabulary
+from ostinato.features.subwords import word_buckets
 from ostinato.subword_embedding import Words
+
+NGRAMS = (3, 5)  # fewest and most characters of an n-gram, with the marks of a word's ends
+
+
+def word_row(tokens: Sequence[str], words: Vocabulary, subwords: int) -> dict[str, np.ndarray]:
+    """The words of a text as numbers.
+
+    Args:
+        tokens: of the text.
+        words: their ids.
+        subwords: buckets of n-grams; 0: none.
+
+    Returns:
+        The columns `words`, and with n-grams `buckets` and `counts`; see `TextInputs`.
+
+    >>> row = word_row(["fish"], Vocabulary(["<unk>", "fish"]), 100)
+    >>> row["words"].tolist(), row["counts"].tolist(), len(row["buckets"])
+    ([1], [9], 9)
+    """
+    row = {"words": words.ids(tokens)}
+    if subwords:
+        found = [word_buckets(token, *NGRAMS, subwords) for token in tokens]
+        row["counts"] = np.fromiter(map(len, found), np.int32, len(found))
+        row["buckets"] = np.fromiter(chain.from_iterable(found), np.int32)
+    return row
 
 
 class TextInputs:

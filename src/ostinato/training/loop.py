@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ostinato.errors import OstinatoError, TrainingError
 from ostinato.networks import detach, flatten_state, load_weights, map_state, named_weights
 from ostinato.training import checkpoint
+from ostinato.training.averaging import WeightAverage
 from ostinato.training.history import History
 from ostinato.training.measuring import GradientProbe, Interval, UpdateSize
 from ostinato.training.objective import Objective, Position
@@ -46,6 +48,7 @@ class Trainer:
         self.parameters = list(self.network.parameters())
         self.device = self.parameters[0].device
         self.optimizer = make_optimizer(self.parameters, settings)
+        self.average = WeightAverage(self.network, settings.average_weights) if settings.average_weights else None
         self.position = Position()
         self.state: Any = None
         self.non_finite = 0
@@ -164,6 +167,8 @@ class Trainer:
             size = UpdateSize(self.parameters) if logged else None
             self.optimizer.step()
             interval.update_ratio = size.ratio() if size else interval.update_ratio
+            if self.average is not None:
+                self.average.update(position.step + 1)
             self.non_finite = 0
             position.finite_steps += 1
             interval.add(total, counted, norm, clipped)
@@ -218,13 +223,15 @@ class Trainer:
         position, settings = self.position, self.settings
         begun = time.monotonic()
         self.network.eval()
-        loss, criterion, figures = self.objective.evaluate()
+        with self.average.applied() if self.average is not None else nullcontext():
+            loss, criterion, figures = self.objective.evaluate()
+            finite = math.isfinite(loss) and _finite(self.parameters)
+            # the loss decides a tie
+            better = finite and (criterion, loss) < (position.best_criterion, position.best_loss)
+            kept = better and self._guarded(lambda: self.objective.save_best(position.step, loss))
         reach = self.probe.record(position.step) if self.probe else None
         self.network.train()
         self.interval.since += time.monotonic() - begun
-        finite = math.isfinite(loss) and _finite(self.parameters)
-        better = finite and (criterion, loss) < (position.best_criterion, position.best_loss)  # the loss decides a tie
-        kept = better and self._guarded(lambda: self.objective.save_best(position.step, loss))
         if kept:
             position.best_criterion, position.best_loss, position.best_figures = criterion, loss, dict(figures)
             position.best_step = position.step
@@ -279,13 +286,14 @@ class Trainer:
         position.seconds, self._started = self._seconds(), time.monotonic()
         position.history_bytes = self.history.size_bytes
         state = flatten_state(self.state) if self.state is not None else []
-        if not _finite([*self.parameters, *state]):
+        average = self.average.tensors() if self.average is not None else {}
+        if not _finite([*self.parameters, *state, *average.values()]):
             self.reporter.message(f"no checkpoint at step {position.step:,}: a weight or a state is not finite")
             return False
         optimizer, numbers = checkpoint.optimizer_tensors(self.optimizer)
         tensors = {f"network.{name}": value for name, value in named_weights(self.network).items()}
         tensors |= {f"state.{index}": part for index, part in enumerate(state)}
-        tensors |= optimizer | checkpoint.random_state()
+        tensors |= optimizer | average | checkpoint.random_state()
         values = {"position": asdict(position), "optimizer": numbers, "non_finite": self.non_finite}
         written = self._guarded(lambda: checkpoint.write_checkpoint(self.folder, kind, position.step, tensors, values))
         self.interval.since += time.monotonic() - begun  # tokens a second are those of training
@@ -307,6 +315,8 @@ class Trainer:
         self.non_finite = values["non_finite"]
         named = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
         load_weights(self.network, named)
+        if self.average is not None:
+            self.average.restore(tensors)
         checkpoint.restore_optimizer(self.optimizer, tensors, values["optimizer"])
         checkpoint.restore_random_state(tensors)
         self.state = self.objective.initial_state()

@@ -18,7 +18,7 @@ from ostinato.training.objective import Probed
 
 PROBE_STEPS = 128
 """The most steps back that the gradient by lag is followed in a training."""
-PROBE_ROWS = 8
+PROBE_ROWS = 4
 """Sequences on which it is measured."""
 
 

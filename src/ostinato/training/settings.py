@@ -35,6 +35,9 @@ class TrainingSettings(Settings):
     final_rate: float = Field(0.05, ge=0, le=1, description="cosine: rate at the end as a share of the peak")
     clip_norm: float | None = Field(1.0, gt=0, description="scale the gradient down to this norm (none: off)")
     clip_value: float | None = Field(None, gt=0, description="cut each gradient to ± this value")
+    average_weights: float | None = Field(
+        None, gt=0, lt=1, description="measure and keep the average of the weights, of this decay a step (none: off)"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: products in bfloat16 (autocast)")
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without gain")

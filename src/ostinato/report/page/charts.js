@@ -62,7 +62,7 @@ function heat(chart) {
     customdata: grid.values, colorscale: shades.map((colour, index) => [index / (shades.length - 1), colour]),
     hovertemplate: named ? "%{text}<extra></extra>" : "%{x}, %{y}: %{customdata:.3g}<extra></extra>",
     text: named ? grid.values.map((row, y) => row.map((value, x) => `${whole(grid.rows[y])} ← ${whole(grid.columns[x])}: ${number(value)}`)) : undefined,
-    texttemplate: grid.counted ? "%{customdata}" : undefined, xgap: named ? 1 : 0, ygap: named ? 1 : 0,
+    texttemplate: grid.counted ? "%{z}" : undefined, xgap: named ? 1 : 0, ygap: named ? 1 : 0,
     colorbar: {
       title: { text: told(grid.unit), font: { size: 11, color: style("--soft") } }, thickness: 10, outlinewidth: 0, tickfont: { size: 10, color: style("--soft") },
       tickvals: powers ? ticks.filter((_, index) => index % every === 0) : undefined,
