@@ -1,7 +1,7 @@
 """How often is the verdict right? Cases with a known fault are drawn, trained and measured; precision and recall.
 
-    python benchmarks/verdict.py                       # 12 cases of each kind, seeds 1000 to 1011
-    python benchmarks/verdict.py --seeds 0 12          # those on which the thresholds were set
+    python benchmarks/verdict.py                       # 12 cases of each kind, seeds 2000 to 2011
+    python benchmarks/verdict.py --seeds 0 10          # those on which the limits were set
 
 A case is of one kind; the verdict on it is right if its first finding is the fault that was built in, and on a healthy
 case if there is no complaint at all. Recall: the share of a kind's cases that get their finding first. Precision: of
@@ -26,7 +26,7 @@ from verdict_cases import KINDS, make_case
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs=2, default=(1000, 1012), metavar=("FROM", "TO"))
+    parser.add_argument("--seeds", type=int, nargs=2, default=(2000, 2012), metavar=("FROM", "TO"))
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--keep", type=Path, help="write what was measured of each case there, as JSON")
     arguments = parser.parse_args()

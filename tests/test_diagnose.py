@@ -89,18 +89,27 @@ def test_figures(sick: Path, text: Path, tmp_path: Path, monkeypatch: pytest.Mon
     found.plot_jacobian().savefig(tmp_path / "jacobian.svg")
     assert "half-life" in (tmp_path / "lags.svg").read_text()
     assert (tmp_path / "jacobian.svg").stat().st_size > 10_000
-    with pytest.raises(ValueError, match="give held-out data"):
-        ostinato.diagnose(sick).plot_jacobian()
     monkeypatch.setattr(diagnosis_module, "find_spec", {}.get)
     with pytest.raises(MissingExtra, match=r"ostinato\[plot\]"):
         found.plot_jacobian()
 
 
-def test_the_record_alone(command: Command, sick: Path) -> None:
+def test_without_files_the_validation_data_are_measured_and_else_the_record(
+    command: Command, sick: Path, tmp_path: Path
+) -> None:
     found = ostinato.diagnose(sick)
-    assert found.gradient_by_lag == {} and found.measurements.run is not None
-    told = command("diagnose", sick, "--lang", "en").stdout
+    assert found.verdict[0].name == "vanishing-gradient" and found.gradient_by_lag
+    assert "Measured on the validation data" in command("diagnose", sick, "--lang", "en").stdout
+    shutil.copytree(sick, tmp_path / "m")
+    shutil.rmtree(tmp_path / "m" / "run")
+    for model in (tmp_path / "m", ostinato.load(sick)):
+        found = ostinato.diagnose(model)
+        assert found.gradient_by_lag == {} and found.measurements.run is not None
+    with pytest.raises(ValueError, match="give held-out data"):
+        found.plot_jacobian()
+    told = command("diagnose", tmp_path / "m", "--lang", "en").stdout
     assert "name held-out files" in told and "vanish" not in told
+    assert "仅根据训练记录" in command("diagnose", tmp_path / "m", "--lang", "zh").stdout
 
 
 def test_a_training_that_broke_off_is_judged(command: Command, text: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ostinato.cells import CELLS
+from ostinato.diagnostics.changes import OWN_START
 from ostinato.diagnostics.findings import SEVERITIES, Change, Chooser, Text
 from ostinato.diagnostics.measurements import Measurements
 from ostinato.diagnostics.run import measure_run
@@ -316,6 +318,8 @@ def test_a_start_that_a_cell_has_by_itself_is_not_named() -> None:
     assert "--recurrent-init orthogonal" in options(cell="rnn", recurrent_init="normal")
     assert "--cell irnn --recurrent-init none" in options(cell="rnn", recurrent_init="normal")
     assert "--cell irnn" in options(cell="rnn")
+    for name, kind in CELLS.items():
+        assert OWN_START.get(name, "orthogonal") == kind.own_recurrent_init
 
 
 def test_the_record_of_an_older_version_is_no_obstacle() -> None:

@@ -22,7 +22,7 @@ def diagnose(
     model: Annotated[Path, typer.Argument(help="Folder of the model; also of a training that runs, or broke off.")],
     held_out: Annotated[
         list[str] | None,
-        typer.Argument(help="Files to measure the network on, as in training; none: what its record says alone."),
+        typer.Argument(help=r"Files to measure the network on. \[default: the validation data of the training]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdict and measurements as JSON.")] = False,
     lang: Annotated[str | None, typer.Option(help=r"en or zh. \[default: by the locale]")] = None,
@@ -44,8 +44,9 @@ def diagnose(
     """Measure a model and say in plain sentences what is wrong with it: evidence, limit, cause, what to change, source.
 
     The network is measured on held-out files: how far its gradient reaches back, what its gates and units do, how far
-    it looks. Without files the record of the training alone is read. With --try the changes that the verdict names are
-    trained on the same data in a temporary folder, and a table says which helps; the model itself is never touched.
+    it looks. Where there are no such data any more, the record of the training is judged alone. With --try the changes
+    that the verdict names are trained on the same data in a temporary folder, and a table says which helps; the model
+    itself is never touched.
     """
     from ostinato.diagnostics.diagnosis import diagnose as measured
     from ostinato.diagnostics.trying import cures, reading, table, try_cures
@@ -76,7 +77,7 @@ def diagnose(
         return
     print(diagnosis.said(language))
     if not held_out:
-        print("\n" + _UNMEASURED[language])
+        print("\n" + (_VALIDATION if diagnosis.measurements.layers else _UNMEASURED)[language])
     if try_:
         told = f"{table(results, language)}\n\n{reading(results).said(language)}" if results else _NOTHING[language]
         print(f"\n{told}")
@@ -85,6 +86,10 @@ def diagnose(
 _UNMEASURED = {
     "en": "This is what the training's record says alone: name held-out files, and the network is measured on them.",
     "zh": "以上仅根据训练记录得出：给出留出数据文件，即可测量网络本身。",
+}
+_VALIDATION = {
+    "en": "Measured on the validation data of the training.",
+    "zh": "在训练的验证数据上测量。",
 }
 _NOTHING = {"en": "The verdict names no change to try.", "zh": "诊断没有给出可以尝试的改动。"}
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from ostinato.diagnostics.findings import Change, Text
 
+OWN_START = {"irnn": "identity"}
+"""Cell → how its recurrent weights begin by themselves; orthogonal for all others (`GatedCell.own_recurrent_init`)."""
+
 LSTM = Change(
     "lstm",
     {"cell": "lstm"},
@@ -54,10 +57,8 @@ def irnn(settings: Mapping[str, Any]) -> Change:
 
 def orthogonal(settings: Mapping[str, Any]) -> Change | None:
     """Orthogonal recurrent weights; None where the cell begins with them by itself."""
-    from ostinato.cells import CELLS  # torch: only where such a finding is made
-
-    own = CELLS[settings["cell"]].own_recurrent_init if settings.get("cell") in CELLS else None
-    if (settings.get("recurrent_init") or own) == "orthogonal":
+    begins = settings.get("recurrent_init") or OWN_START.get(str(settings.get("cell")), "orthogonal")
+    if begins == "orthogonal":
         return None
     return Change(
         "orthogonal",

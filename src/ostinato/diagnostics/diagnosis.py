@@ -13,11 +13,13 @@ import numpy as np
 
 from ostinato import bundle
 from ostinato.diagnostics.findings import Finding, Language, number
+from ostinato.diagnostics.held_out import held_out
 from ostinato.diagnostics.measure import measure
 from ostinato.diagnostics.measurements import Measurements
 from ostinato.diagnostics.run import measure_run
 from ostinato.diagnostics.verdict import verdict
 from ostinato.errors import BundleError, MissingExtra, SettingsError
+from ostinato.recurrent import Recurrent
 from ostinato.tasks import load, task_class
 from ostinato.tasks.corpus import Sources
 
@@ -114,7 +116,8 @@ def diagnose(model: Any, data: Sources | None = None) -> Diagnosis:
 
     Args:
         model: a model of a task, or its folder, also that of a training that broke off.
-        data: held-out files, as in `fit`, to measure the network on; None: what the training's record says alone.
+        data: held-out files, as in `fit`, to measure the network on; None: the validation data that the
+            training left in the folder's `run/`; where they are gone, the training's record is judged alone.
 
     Raises:
         BundleError: if the folder is not a model.
@@ -134,6 +137,9 @@ def diagnose(model: Any, data: Sources | None = None) -> Diagnosis:
         return Diagnosis(measure(opened, data))
     if not hasattr(opened, "fit_again"):
         raise SettingsError(f"a {opened.task} has no recurrent network and no steps: there is nothing to diagnose")
+    kept = held_out(opened, Path(model), ()) if isinstance(model, str | Path) else None
+    if kept is not None and any(isinstance(module, Recurrent) for module in opened.network.modules()):
+        return Diagnosis(measure(opened, kept))
     settings = opened.settings.plain()
     run = measure_run(opened.history, settings)
     return Diagnosis(Measurements(opened.task, 0, settings.get("bptt_steps") or None, [], run=run, settings=settings))

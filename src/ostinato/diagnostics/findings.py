@@ -133,7 +133,7 @@ class Finding:
         lines = [f"{head}（{where}）" if zh and where else f"{head} ({where})" if where else head]
         lines.append(f"  {self.seen.said(language)}")
         if self.severity != "good":
-            bound = f"{number(self.threshold.value)} {self.threshold.unit.said(language)}".strip()
+            bound = f"{number(self.threshold.value)} {self.threshold.unit.said(language)}".strip().replace(" （", "（")
             lines.append(f"  {limit}{colon}{bound}{between}{self.threshold.why.said(language)}")
             lines.append(f"  {cause}{colon}{self.cause.said(language)}")
             comma = "，" if zh else ", "

@@ -64,19 +64,29 @@ SPIKE = Threshold(
 
 
 def step_too_large(m: Measurements) -> list[Finding]:
-    """The steps are too large: the training never settles, or is thrown back.
+    """The steps are too large for the weights.
 
-    Measured: the largest ‖Δw‖/‖w‖ of the steps that are logged, and how far the last losses lie above the lowest.
-    Limits: a tenth; a tenth of the lowest. Source: Bengio 2012, section 3.1.1; the usual thousandth: Karpathy, CS231n
-    notes, "Neural Networks 3".
+    Measured: the largest ‖Δw‖/‖w‖ of the steps that are logged. Limit: a tenth. Source: Bengio 2012, section 3.1.1; the
+    usual thousandth: Karpathy, CS231n notes, "Neural Networks 3".
     """
-    run = m.run
-    if run is None:
+    large = m.run is not None and _largest(m.run.update_ratio) >= LARGE_UPDATE.value
+    return [_too_large(m, m.run)] if m.run is not None and large else []
+
+
+def thrown_back(m: Measurements) -> list[Finding]:
+    """The training is thrown back by steps that are no larger than usual: still too large for where they are taken.
+
+    Measured: how far the last losses lie above the lowest. Limit: a tenth of the lowest. Source: Bengio 2012, section
+    3.1.1. An exploding gradient throws a training back too, and is named before it.
+    """
+    if m.run is None or step_too_large(m) or _rise(m.run) < RISE.value:
         return []
+    return [_too_large(m, m.run)]
+
+
+def _too_large(m: Measurements, run: RunMeasurements) -> Finding:
     ratio, rise = _largest(run.update_ratio), _rise(run)
     by_step, thrown = ratio >= LARGE_UPDATE.value, rise >= RISE.value
-    if not (by_step or thrown):
-        return []
     en, zh = [], []
     if np.isfinite(ratio):
         en.append(f"A step changed the weights by {number(100 * ratio)} % of their norm")
@@ -85,22 +95,20 @@ def step_too_large(m: Measurements) -> list[Finding]:
         en.append(f"The loss ended {number(100 * rise)} % above its lowest")
         zh.append(f"损失最后比最低值高 {number(100 * rise)} %")
     factor = 0.1 if by_step else 0.3
-    return [
-        Finding(
-            "step-too-large", "problem", Text("The steps are too large", "步长过大"), TRAINING,
-            (Quantity("update_ratio", ratio, LARGE_UPDATE.unit.en), Quantity("rise", rise, RISE.unit.en)),
-            LARGE_UPDATE if by_step else RISE, Text(f"{'. '.join(en)}.", f"{'；'.join(zh)}。"),
-            Text(
-                "The learning rate is too large for these weights: a step goes beyond where the gradient holds.",
-                "学习率对这些权重来说过大：一步越过了梯度成立的范围。",
-            ),
-            Chooser(m.settings).pick(
-                changes.learning_rate(m.settings, factor), clip_at_usual_norm(m, run),
-                changes.learning_rate(m.settings, factor / 3), changes.LAYER_NORM,
-            ),
-            NO_ADVICE, "Bengio 2012, section 3.1.1; Karpathy, CS231n notes, Neural Networks 3",
-        )
-    ]  # fmt: skip
+    return Finding(
+        "step-too-large", "problem", Text("The steps are too large", "步长过大"), TRAINING,
+        (Quantity("update_ratio", ratio, LARGE_UPDATE.unit.en), Quantity("rise", rise, RISE.unit.en)),
+        LARGE_UPDATE if by_step else RISE, Text(f"{'. '.join(en)}.", f"{'；'.join(zh)}。"),
+        Text(
+            "The learning rate is too large for these weights: a step goes beyond where the gradient holds.",
+            "学习率对这些权重来说过大：一步越过了梯度成立的范围。",
+        ),
+        Chooser(m.settings).pick(
+            changes.learning_rate(m.settings, factor), clip_at_usual_norm(m, run),
+            changes.learning_rate(m.settings, factor / 3), changes.LAYER_NORM,
+        ),
+        NO_ADVICE, "Bengio 2012, section 3.1.1; Karpathy, CS231n notes, Neural Networks 3",
+    )  # fmt: skip
 
 
 def not_finite(m: Measurements) -> list[Finding]:

@@ -15,6 +15,7 @@ RULES: tuple[Callable[[Measurements], list[Finding]], ...] = (
     training_rules.step_too_large,
     gradient_rules.exploding_gradient,
     training_rules.not_finite,
+    training_rules.thrown_back,
     unit_rules.dead_units,
     training_rules.step_too_small,
     unit_rules.forget_gates,
@@ -36,10 +37,11 @@ _UNLEARNED = frozenset({"truncation-too-short", "not-converged", "idle-units"})
 _THROWN_ABOUT = _UNLEARNED | {"clipping-always", "saturated-units", "loss-jumps", "not-finite", "gradient-spikes"}
 CONSEQUENCES: dict[str, frozenset[str]] = {
     "step-too-large": _THROWN_ABOUT | {"vanishing-gradient", "forget-gates-open", "forget-gates-closed"},
-    "exploding-gradient": _THROWN_ABOUT,
+    "exploding-gradient": _THROWN_ABOUT | {"step-too-large"},
     "dead-units": frozenset({"vanishing-gradient", "idle-units"}),
     "step-too-small": _UNLEARNED | {"clipping-always"},
     "forget-gates-closed": frozenset({"vanishing-gradient"}),
+    "forget-gates-open": frozenset({"truncation-too-short"}),  # a state that only adds up is lost without a long past
 }
 """Finding → what it brings with it: told beneath it, for a cure of the one is likely to be one of the other."""
 
