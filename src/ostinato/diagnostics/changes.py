@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ostinato.cells import CELLS
 from ostinato.diagnostics.findings import Change, Text
 
 LSTM = Change(
@@ -55,6 +54,8 @@ def irnn(settings: Mapping[str, Any]) -> Change:
 
 def orthogonal(settings: Mapping[str, Any]) -> Change | None:
     """Orthogonal recurrent weights; None where the cell begins with them by itself."""
+    from ostinato.cells import CELLS  # with torch, for which `ostinato watch` need not wait
+
     own = CELLS[settings["cell"]].own_recurrent_init if settings.get("cell") in CELLS else None
     if (settings.get("recurrent_init") or own) == "orthogonal":
         return None
