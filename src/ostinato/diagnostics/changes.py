@@ -54,7 +54,7 @@ def irnn(settings: Mapping[str, Any]) -> Change:
 
 def orthogonal(settings: Mapping[str, Any]) -> Change | None:
     """Orthogonal recurrent weights; None where the cell begins with them by itself."""
-    from ostinato.cells import CELLS  # with torch, for which `ostinato watch` need not wait
+    from ostinato.cells import CELLS  # torch: only where such a finding is made
 
     own = CELLS[settings["cell"]].own_recurrent_init if settings.get("cell") in CELLS else None
     if (settings.get("recurrent_init") or own) == "orthogonal":
