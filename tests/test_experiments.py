@@ -24,14 +24,14 @@ from ostinato.cells import CELLS, GRUCell, IndRNNCell, LSTMCell, MGUCell, MinGRU
 from ostinato.cli.experiment_command import experiment_app
 from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.experiments import EXPERIMENTS, experiment_class, figures
-from ostinato.experiments.adding import TRIVIAL, Adding, AddingProblem
+from ostinato.experiments.adding import TRIVIAL, Adding, AddingProblem, AddingSettings
 from ostinato.experiments.chrono import chrono
 from ostinato.experiments.clipping import Clipping, slope
 from ostinato.experiments.cnn_rnn_fnn import make_network
 from ostinato.experiments.copying import CopyProblem, memoryless, without_order
 from ostinato.experiments.images import DigitProblem, Images, load_digits, load_mnist, read_idx
 from ostinato.experiments.memory import RecallProblem, remembered
-from ostinato.experiments.training import recurrent_network
+from ostinato.experiments.training import judge, recurrent_network
 from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, kept_a_step
 from ostinato.kernels.recurrence import backend
 from ostinato.measures.bptt import bptt_terms
@@ -91,6 +91,18 @@ def test_json_and_a_wrong_call(tmp_path: Path) -> None:
 
 
 # The data
+
+
+def test_the_verdict_says_why_a_plain_network_cannot_add() -> None:
+    settings = AddingSettings(time_steps=240)
+    problem = AddingProblem(240, 0)
+    torch.manual_seed(0)
+    said = {
+        cell: judge(recurrent_network(cell, problem, settings, 240).eval(), problem, settings)
+        for cell in ("rnn", "gru")
+    }
+    assert said["rnn"].startswith("The gradient vanishes") and "stands 120 steps back" in said["rnn"]
+    assert "vanishes" not in said["gru"]
 
 
 def test_adding() -> None:

@@ -93,10 +93,9 @@ def measure(model: Any, data: Sources | HeldOut, lags: int = 256, rows: int = 16
             if isinstance(model, LanguageModel)
             else _of_examples(model, data, rows, draw)
         )
-        gradients = gradient_by_lag(model.network, sample.loss, lags)
-        if not gradients:
+        layers = measure_layers(model.network, sample.loss, lags)
+        if not layers:
             raise SettingsError(f"{_name(model)} has no recurrent network over time: there is nothing to measure")
-        layers = [_layer(each, lags) for each in gradients]
         curve = None
         if sample.forgetting is not None:
             curve = Forgetting(*forgetting_curve(sample.forgetting, sample.longest_context))
@@ -133,6 +132,24 @@ def _whole_sequences(model: Any) -> Iterator[None]:
     finally:
         for module, window in windows:
             module.window = window
+
+
+def measure_layers(network: torch.nn.Module, loss: Callable[[], Tensor], lags: int) -> list[LayerMeasurements]:
+    """All that is measured of the recurrent layers that a loss goes through, of any network; empty if it has none.
+
+    Args:
+        network: in evaluation mode.
+        loss: Σ over a few sequences, nats or what the task has.
+        lags: the most steps to go back.
+
+    >>> from ostinato.recurrent import Recurrent
+    >>> layer = Recurrent(CELLS["gru"](2, 4)).eval()
+    >>> inputs = torch.randn(20, 3, 2)
+    >>> [found] = measure_layers(layer, lambda: layer(inputs)[0][-1].sum(), 12)
+    >>> found.cell, found.gradient_by_lag.shape
+    ('gru', (13,))
+    """
+    return [_layer(each, lags) for each in gradient_by_lag(network, loss, lags)]
 
 
 def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:

@@ -40,6 +40,7 @@ class AddingProblem:
 
     def __init__(self, time_steps: int, seed: int) -> None:
         self.time_steps, self._seed = time_steps, seed
+        self.needed_steps: int | None = time_steps // 2  # one mark is in the first half
 
     def batch(self, part: str, index: int, size: int) -> Batch:
         """See `Problem`."""
@@ -97,7 +98,7 @@ class Adding(Experiment):
         row = {
             "cell": job, "parameters": learned.parameters, "test_mse": learned.test["loss"],
             "within": learned.test["within_0.04"], "best_step": learned.best_step,
-            "seconds": round(learned.seconds, 1),
+            "seconds": round(learned.seconds, 1), "verdict": learned.judged,
         }  # fmt: skip
         return Part([row], [learned.curves["loss"]])
 
@@ -111,6 +112,8 @@ class Adding(Experiment):
             parts.append(f"Over {time} steps {', '.join(learned)} learned to add: below a hundredth of it.")
         if failed:
             parts.append(f"{', '.join(failed)} did no better than half of it: the marks did not reach the end.")
+        # what does learn needs no explanation, and a trained GRU's gates may well stand open
+        parts += [f"{row['cell']}: {row['verdict']}" for row in rows if row["cell"] in failed and row["verdict"]]
         return " ".join(parts)
 
     def draw(self, figure: Any, outcome: Outcome) -> None:
