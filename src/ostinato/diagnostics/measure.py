@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -113,6 +113,40 @@ def measure(model: Any, data: Sources | HeldOut, lags: int = 256, rows: int = 16
         sampled=sample.sampled | {"lags": lags, "seed": seed},
         seconds=time.monotonic() - begun,
     )
+
+
+def measure_network(
+    network: Any, loss: Callable[[], Tensor], task: str, lags: int = 256, history: Sequence[Mapping[str, Any]] = (),
+) -> Measurements:  # fmt: skip
+    """Measure any network with recurrent layers on what a loss reads, such as one that is no model of a task.
+
+    Args:
+        network: trained; it is measured in evaluation mode.
+        loss: runs the network and gives Σ of the loss, nats or another unit.
+        task: what it is called.
+        lags: the most steps to go back.
+        history: the records of its training, if there are any.
+
+    Raises:
+        SettingsError: if the network has no recurrent layer that runs over time.
+
+    >>> from ostinato.cells import RNNCell
+    >>> layer = Recurrent(RNNCell(2, 4))
+    >>> found = measure_network(layer, lambda: layer(torch.ones(30, 3, 2))[0][-1].sum(), "a sum", lags=20)
+    >>> found.layers[0].gradient_by_lag.shape, found.truncation_steps
+    ((21,), None)
+    """
+    begun = time.monotonic()
+    network.eval()
+    gradients = gradient_by_lag(network, loss, lags)
+    if not gradients:
+        raise SettingsError(f"{task}: the network has no recurrent layer that runs over time: nothing to measure")
+    layers = [_layer(each, lags) for each in gradients]
+    steps = max(layer.rows * layer.steps for layer in layers)
+    return Measurements(
+        task, steps, None, layers, run=measure_run(history, {}), sampled={"lags": lags},
+        seconds=time.monotonic() - begun,
+    )  # fmt: skip
 
 
 def _name(model: Any) -> str:

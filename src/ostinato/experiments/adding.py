@@ -11,6 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ostinato.diagnostics.measure import measure_network
+from ostinato.diagnostics.verdict import complaints, verdict
 from ostinato.experiments.figures import draw_curves
 from ostinato.experiments.frame import Curve, Experiment, Outcome, Part, Work
 from ostinato.experiments.training import Batch, CellsSettings, drawing, learn, recurrent_network
@@ -68,6 +70,15 @@ class AddingProblem:
         return {"within_0.04": ((scores.squeeze(1) - batch.targets).abs() < 0.04).sum()}
 
 
+def _why(network: Any, problem: AddingProblem) -> str:
+    """What the verdict names first of a network that has not learned."""
+    batch = problem.batch("validation", 0, 8)
+    lags = min(problem.time_steps - 1, 256)
+    measured = measure_network(network, lambda: problem.loss(network(batch.inputs), batch), "adding problem", lags)
+    found = complaints(verdict(measured))
+    return f"{found[0].title.en.lower()}. {found[0].seen.en}" if found else ""
+
+
 class AddingSettings(CellsSettings):
     """The adding problem."""
 
@@ -93,12 +104,20 @@ class Adding(Experiment):
         """Train the cell, test its best."""
         s = self.settings
         problem = AddingProblem(s.time_steps, s.seed)
-        learned = learn(job, lambda: recurrent_network(job, problem, s, s.time_steps), problem, s, work)
+        made: list[Any] = []
+
+        def make() -> Any:
+            made.append(recurrent_network(job, problem, s, s.time_steps))
+            return made[-1]
+
+        learned = learn(job, make, problem, s, work)
         row = {
             "cell": job, "parameters": learned.parameters, "test_mse": learned.test["loss"],
             "within": learned.test["within_0.04"], "best_step": learned.best_step,
             "seconds": round(learned.seconds, 1),
         }  # fmt: skip
+        if TRIVIAL / 2 <= learned.test["loss"] < math.inf:
+            row["why"] = _why(made[-1], problem)
         return Part([row], [learned.curves["loss"]])
 
     def read(self, outcome: Outcome) -> str:
@@ -111,6 +130,7 @@ class Adding(Experiment):
             parts.append(f"Over {time} steps {', '.join(learned)} learned to add: below a hundredth of it.")
         if failed:
             parts.append(f"{', '.join(failed)} did no better than half of it: the marks did not reach the end.")
+        parts += [f"The verdict on {row['cell']}: {row['why']}" for row in rows if row.get("why")]
         return " ".join(parts)
 
     def draw(self, figure: Any, outcome: Outcome) -> None:
