@@ -93,7 +93,7 @@ class Job:
 
 JOBS = {
     "trec": Job(
-        trec, "accuracy", 0.91, "", "Classifier", subwords=10_000, beside=True, embedding_size=128, label_smoothing=0.1,
+        trec, "accuracy", 0.91, "", "Classifier", subwords=20_000, beside=True, embedding_size=256, label_smoothing=0.1,
         batch_size=64, epochs=12, average_weights=0.99, members=3,
     ),
     "chinese": Job(

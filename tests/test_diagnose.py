@@ -243,13 +243,3 @@ def test_a_classifier_is_judged_too(command: Command, tmp_path: Path) -> None:
 def test_data_errors_are_plain(sick: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         ostinato.diagnose(sick, tmp_path / "nothing.txt")
-
-
-def test_the_verdict_explains_a_network_that_is_no_model(tmp_path: Path) -> None:
-    """As the adding problem has it: logistic units that do not learn to add."""
-    from ostinato.experiments.adding import Adding
-
-    outcome = Adding(cells=["sigmoid-rnn"], time_steps=60, steps=3, hidden_size=8, batch_size=4).run(
-        tmp_path, formats=()
-    )
-    assert "The verdict on sigmoid-rnn: the gradient vanishes" in outcome.reading

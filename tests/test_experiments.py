@@ -24,16 +24,17 @@ from ostinato.cells import CELLS, GRUCell, IndRNNCell, LSTMCell, MGUCell, MinGRU
 from ostinato.cli.experiment_command import experiment_app
 from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.experiments import EXPERIMENTS, experiment_class, figures
-from ostinato.experiments.adding import TRIVIAL, Adding, AddingProblem
+from ostinato.experiments.adding import TRIVIAL, Adding, AddingProblem, AddingSettings
 from ostinato.experiments.chrono import chrono
 from ostinato.experiments.clipping import Clipping, slope
 from ostinato.experiments.cnn_rnn_fnn import make_network
 from ostinato.experiments.copying import CopyProblem, memoryless, without_order
 from ostinato.experiments.images import DigitProblem, Images, load_digits, load_mnist, read_idx
 from ostinato.experiments.memory import RecallProblem, remembered
-from ostinato.experiments.training import recurrent_network
-from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, half_life, kept_a_step
+from ostinato.experiments.training import judge, recurrent_network
+from ostinato.experiments.vanishing import SigmoidRNNCell, back_propagate, kept_a_step
 from ostinato.kernels.recurrence import backend
+from ostinato.measures.bptt import bptt_terms
 from ostinato.recurrent import Recurrent
 from ostinato.training.report import Silent
 from tests.test_cli import ostinato
@@ -90,6 +91,18 @@ def test_json_and_a_wrong_call(tmp_path: Path) -> None:
 
 
 # The data
+
+
+def test_the_verdict_says_why_a_plain_network_cannot_add() -> None:
+    settings = AddingSettings(time_steps=240)
+    problem = AddingProblem(240, 0)
+    torch.manual_seed(0)
+    said = {
+        cell: judge(recurrent_network(cell, problem, settings, 240).eval(), problem, settings)
+        for cell in ("rnn", "gru")
+    }
+    assert said["rnn"].startswith("The gradient vanishes") and "stands 120 steps back" in said["rnn"]
+    assert "vanishes" not in said["gru"]
 
 
 def test_adding() -> None:
@@ -187,7 +200,7 @@ def test_back_propagation_by_the_book() -> None:
     np.testing.assert_allclose(found.by_lag, norms, rtol=1e-12)
     assert found.disagreement < 1e-12
     assert found.term_norms[-1] == 0  # h_0 is zero
-    assert half_life(kept_a_step(0.9 ** np.arange(50))) == pytest.approx(math.log(0.5) / math.log(0.9))
+    assert kept_a_step(found.by_lag) == pytest.approx(float(np.exp(np.polyfit(range(7), np.log(norms), 1)[0])))
 
 
 def test_the_concatenated_form_is_the_sum_of_products() -> None:
@@ -195,6 +208,14 @@ def test_the_concatenated_form_is_the_sum_of_products() -> None:
     cell, x, h = RNNCell(3, 5).double(), torch.randn(2, 3).double(), torch.randn(2, 5).double()
     both = torch.cat([x, h], 1) @ torch.cat([cell.weight_ih, cell.weight_hh], 1).t() + cell.bias_ih + cell.bias_hh
     torch.testing.assert_close(cell(x, cell.initial_state(2)._replace(hidden=h)).hidden, torch.tanh(both))
+
+
+def test_the_terms_are_those_of_written_out_jacobians() -> None:
+    """A copy of the weight for each step, and the products of matrices of `measures.bptt`, say the same."""
+    cell, inputs, direction = LSTMCell(3, 4).double(), torch.randn(6, 1, 3).double(), torch.randn(1, 4).double()
+    book = bptt_terms(Recurrent(cell), inputs[:, 0], lambda output: output @ direction[0])
+    found = back_propagate(cell, inputs, direction)
+    np.testing.assert_allclose(found.term_norms[::-1], book.norms("weight_hh"), rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("cell", ["irnn", "gru", "lstm", "reset-first-gru", "mgu", "peephole-lstm", "slstm"])

@@ -252,6 +252,17 @@ def test_what_is_not_finite_explodes_and_does_not_vanish() -> None:
         json.dumps(finding.plain(), allow_nan=False)
 
 
+def test_where_the_answer_stands_is_beyond_reach_or_not() -> None:
+    fading = layer(cell="rnn", gradient_by_part={"hidden": gradient(2.0)}, half_life_steps=2.0)
+    for needed, complains in ((30, True), (12, False)):
+        made = measured(layers=[fading], unlearned=None, truncation_steps=None, needed_steps=needed)
+        named = {finding.name: finding for finding in verdict(made)}
+        told = named.get("vanishing-gradient")
+        assert (
+            told is not None and told.severity == "problem" and f"stands {needed} steps" in told.seen.en
+        ) == complains
+
+
 def test_a_forget_gate_is_read_the_way_its_cell_uses_it() -> None:
     for cell, gate, end in (("gru", "z", "open"), ("mgu", "f", "closed"), ("min-gru", "z", "closed")):
         found = names(measured(layers=[layer(cell=cell, gate_mean=means(0.995, 8, gate))]))

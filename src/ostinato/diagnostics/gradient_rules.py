@@ -99,8 +99,9 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
     Measured: half-life of ‖∂L_t/∂s_{t−k}‖, and the lag at which a thousandth is left (the reach), beside the steps that
     training propagates through and, for a language model, the lags at which tokens would still tell what the model
     does not know. Limits: what is needed beyond the reach is a problem from 0.02 nats a token on; and a cell without a
-    gated path is one that halves the gradient within a step. A warning: that cell reaches less than a tenth of the
-    steps, and nothing tells whether more is needed. Source: Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013,
+    gated path is one that halves the gradient within a step. Where it is known how far back the answer stands, less
+    reach than that is one too. A warning: a cell without a gated path reaches less than a tenth of the steps, and
+    nothing tells whether more is needed. Source: Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013,
     section 2.1.
     """
     worst: tuple[float, LayerMeasurements] | None = None
@@ -116,7 +117,8 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
     looked = m.unlearned is not None and m.unlearned.lags.max(initial=0) > reach
     fast = is_vanilla(layer) and half < FASTEST_HALVING.value and reach < far
     short = is_vanilla(layer) and reach < REACHED_SHARE.value * far and not looked
-    if not (beyond or fast or short):
+    missed = m.needed_steps is not None and reach < m.needed_steps
+    if not (beyond or fast or short or missed):
         return []
     evidence = [
         Quantity("half_life", half, "steps"),
@@ -136,6 +138,12 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
             f"{seen.en} The tokens {_lags(beyond)} steps back would tell at least {number(gain)} nats a token more.",
             f"{seen.zh}而往前第 {_lags(beyond)} 步的词元每个至少还能提供 {number(gain)} nat 的信息。",
         )
+    if missed:
+        evidence.append(Quantity("needed_lag", m.needed_steps or 0, "steps"))
+        seen = Text(
+            f"{seen.en} What the answer depends on stands {m.needed_steps} steps back.",
+            f"{seen.zh}而答案所依赖的内容在往前第 {m.needed_steps} 步。",
+        )
     if is_vanilla(layer):
         slope, matrix = 2**layer.derivative_part, 2**layer.weight_part
         cause = Text(
@@ -154,9 +162,9 @@ def vanishing_gradient(m: Measurements) -> list[Finding]:
     )  # fmt: skip
     return [
         Finding(
-            "vanishing-gradient", "problem" if beyond or fast else "warning",
+            "vanishing-gradient", "problem" if beyond or fast or missed else "warning",
             Text("The gradient vanishes", "梯度消失"), _where(layer), tuple(evidence),
-            REACHED_SHARE if short and not (fast or beyond) else WORTH if beyond and not fast else FASTEST_HALVING,
+            FADED if missed else FASTEST_HALVING if fast else WORTH if beyond else REACHED_SHARE,
             seen, cause, pick, NO_ADVICE if pick else _OTHER_CELL,
             "Bengio et al. 1994; Pascanu et al. 2013, section 2.1",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -93,10 +93,9 @@ def measure(model: Any, data: Sources | HeldOut, lags: int = 256, rows: int = 16
             if isinstance(model, LanguageModel)
             else _of_examples(model, data, rows, draw)
         )
-        gradients = gradient_by_lag(model.network, sample.loss, lags)
-        if not gradients:
+        layers = measure_layers(model.network, sample.loss, lags)
+        if not layers:
             raise SettingsError(f"{_name(model)} has no recurrent network over time: there is nothing to measure")
-        layers = [_layer(each, lags) for each in gradients]
         curve = None
         if sample.forgetting is not None:
             curve = Forgetting(*forgetting_curve(sample.forgetting, sample.longest_context))
@@ -113,40 +112,6 @@ def measure(model: Any, data: Sources | HeldOut, lags: int = 256, rows: int = 16
         sampled=sample.sampled | {"lags": lags, "seed": seed},
         seconds=time.monotonic() - begun,
     )
-
-
-def measure_network(
-    network: Any, loss: Callable[[], Tensor], task: str, lags: int = 256, history: Sequence[Mapping[str, Any]] = (),
-) -> Measurements:  # fmt: skip
-    """Measure any network with recurrent layers on what a loss reads, such as one that is no model of a task.
-
-    Args:
-        network: trained; it is measured in evaluation mode.
-        loss: runs the network and gives Σ of the loss, nats or another unit.
-        task: what it is called.
-        lags: the most steps to go back.
-        history: the records of its training, if there are any.
-
-    Raises:
-        SettingsError: if the network has no recurrent layer that runs over time.
-
-    >>> from ostinato.cells import RNNCell
-    >>> layer = Recurrent(RNNCell(2, 4))
-    >>> found = measure_network(layer, lambda: layer(torch.ones(30, 3, 2))[0][-1].sum(), "a sum", lags=20)
-    >>> found.layers[0].gradient_by_lag.shape, found.truncation_steps
-    ((21,), None)
-    """
-    begun = time.monotonic()
-    network.eval()
-    gradients = gradient_by_lag(network, loss, lags)
-    if not gradients:
-        raise SettingsError(f"{task}: the network has no recurrent layer that runs over time: nothing to measure")
-    layers = [_layer(each, lags) for each in gradients]
-    steps = max(layer.rows * layer.steps for layer in layers)
-    return Measurements(
-        task, steps, None, layers, run=measure_run(history, {}), sampled={"lags": lags},
-        seconds=time.monotonic() - begun,
-    )  # fmt: skip
 
 
 def _name(model: Any) -> str:
@@ -167,6 +132,24 @@ def _whole_sequences(model: Any) -> Iterator[None]:
     finally:
         for module, window in windows:
             module.window = window
+
+
+def measure_layers(network: torch.nn.Module, loss: Callable[[], Tensor], lags: int) -> list[LayerMeasurements]:
+    """All that is measured of the recurrent layers that a loss goes through, of any network; empty if it has none.
+
+    Args:
+        network: in evaluation mode.
+        loss: Σ over a few sequences, nats or what the task has.
+        lags: the most steps to go back.
+
+    >>> from ostinato.recurrent import Recurrent
+    >>> layer = Recurrent(CELLS["gru"](2, 4)).eval()
+    >>> inputs = torch.randn(20, 3, 2)
+    >>> [found] = measure_layers(layer, lambda: layer(inputs)[0][-1].sum(), 12)
+    >>> found.cell, found.gradient_by_lag.shape
+    ('gru', (13,))
+    """
+    return [_layer(each, lags) for each in gradient_by_lag(network, loss, lags)]
 
 
 def _layer(gradient: LayerGradient, lags: int) -> LayerMeasurements:

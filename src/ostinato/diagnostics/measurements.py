@@ -202,6 +202,8 @@ class Measurements:
     """How much was measured, by name: rows, steps and lags, and what of the data was left out."""
     seconds: float = 0.0
     """That measuring took."""
+    needed_steps: int | None = None
+    """Steps back to what an answer depends on, where the task is made so that this is known."""
 
     def to_json(self) -> str:
         """JSON: arrays as lists, complex numbers as [real, imaginary], numbers that are not finite as strings."""

@@ -67,6 +67,7 @@ class CopyProblem:
 
     def __init__(self, delay_steps: int, seed: int) -> None:
         self.delay_steps, self._seed = delay_steps, seed
+        self.needed_steps: int | None = delay_steps + COPIED
 
     def batch(self, part: str, index: int, size: int) -> Batch:
         """See `Problem`."""

@@ -128,6 +128,7 @@ class DigitProblem:
     """
 
     every_step, output_size = False, 10
+    needed_steps: int | None = None
 
     def __init__(
         self,

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from ostinato.bundle import read_tensors, write_tensors
 from ostinato.cells import CELLS
+from ostinato.diagnostics.measure import measure_layers
+from ostinato.diagnostics.measurements import Measurements
+from ostinato.diagnostics.verdict import complaints, verdict
 from ostinato.errors import TrainingError, nearest
 from ostinato.experiments.chrono import chrono
 from ostinato.experiments.frame import Curve, ExperimentSettings, Work
@@ -24,6 +27,8 @@ from ostinato.training.history import read_history
 from ostinato.training.loop import Trainer
 from ostinato.training.objective import Evaluation
 from ostinato.training.settings import TrainingSettings
+
+_JUDGED = 8  # sequences on which a trained network is measured
 
 
 class LearningSettings(ExperimentSettings):
@@ -68,6 +73,8 @@ class Problem(Protocol):
     output_size: int
     every_step: bool
     """Whether there is an answer at each step, or one after the last."""
+    needed_steps: int | None
+    """Steps back from an answer to the nearest of what it cannot do without; None if that is not known."""
 
     def batch(self, part: str, index: int, size: int) -> Batch:
         """A batch of `train`, `validation` or `test`: always the same for its number."""
@@ -255,6 +262,8 @@ class Learned(NamedTuple):
     """Of the validation part, over the steps: `loss` and the problem's figures."""
     also: list[dict[str, float]]
     """The figures of the test parts of further problems."""
+    judged: str = ""
+    """What the verdict on the trained network complains of first, with its evidence; empty if of nothing."""
 
 
 def learn(
@@ -305,7 +314,19 @@ def learn(
     objective.load_best()
     network.eval()
     others = [objective.means("test", other) for other in also]
-    return Learned(objective.means("test"), position.best_step, position.seconds, size, curves, others)
+    test, judged = objective.means("test"), judge(network, problem, settings)
+    return Learned(test, position.best_step, position.seconds, size, curves, others, judged)
+
+
+def judge(network: nn.Module, problem: Problem, settings: LearningSettings) -> str:
+    """What the verdict on a network complains of first, on a batch of the validation part."""
+    batch = problem.batch("validation", 0, min(settings.batch_size, _JUDGED))
+    layers = measure_layers(network, lambda: problem.loss(network(batch.inputs), batch), len(batch.inputs) - 1)
+    steps = batch.inputs.shape[0] * batch.inputs.shape[1]
+    cells = {"cell": layers[0].cell, "clip_norm": settings.clip_norm} if layers else {}
+    measured = Measurements("classifier", steps, None, layers, needed_steps=problem.needed_steps, settings=cells)
+    found = complaints(verdict(measured))
+    return f"{found[0].title.en}: {found[0].seen.en}" if found else ""
 
 
 def validation_curves(name: str, history: Path) -> dict[str, Curve]:

@@ -16,6 +16,7 @@ from ostinato.experiments.figures import draw_curves
 from ostinato.experiments.frame import Curve, Experiment, ExperimentSettings, Outcome, Part, Work
 from ostinato.gated_cell import GatedCell, HiddenState
 from ostinato.kernels.reference import project, step
+from ostinato.measures.gradients import half_life
 from ostinato.recurrent import Recurrent
 
 
@@ -110,15 +111,6 @@ def kept_a_step(by_lag: np.ndarray) -> float:
     return round(math.exp(np.polyfit(np.arange(len(by_lag))[kept], np.log(by_lag[kept]), 1)[0]), 9)
 
 
-def half_life(kept: float) -> float:
-    """Steps in which q^k falls by half; infinite if it does not fall.
-
-    >>> half_life(0.5), half_life(1.5)
-    (1.0, inf)
-    """
-    return 0.0 if kept <= 0 else math.log(2) / -math.log(kept) if kept < 1 else math.inf
-
-
 class VanishingSettings(ExperimentSettings):
     """How gradients fade."""
 
@@ -168,7 +160,7 @@ class Vanishing(Experiment):
         kept = kept_a_step(lags)
         row = {
             "cell": job, "lag_1": lags[1], "lag_10": lags[min(10, last)], "lag_middle": lags[s.time_steps // 2],
-            "lag_last": lags[last], "per_step": kept, "half_life": half_life(kept),
+            "lag_last": lags[last], "per_step": kept, "half_life": half_life(lags).half_life_steps,
             "lags_of_weight": int(np.searchsorted(reached, 0.99)) + 1,
             "disagreement": max(each.disagreement for each in found),
         }  # fmt: skip
