@@ -49,7 +49,8 @@ class Silent:
 
 _OF_THE_LOOP = {
     "kind", "step", "epoch", "loss", "best", "seconds", "learning_rate", "gradient_norm", "clip_rate", "skipped",
-    "tokens_per_second", "seconds_left",
+    "tokens_per_second", "seconds_left", "gradient_norm_max", "update_ratio", "loss_deviation", "batch_loss",
+    "batch_targets", "batch_norm",
 }  # fmt: skip
 """What every record may hold, and is told in its own place."""
 
