@@ -137,6 +137,16 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
     assert again.metrics["validation_network_accuracy"] == whole.metrics["validation_network_accuracy"]
 
 
+def test_a_training_from_before_there_was_the_setting_is_resumed(tmp_path: Path) -> None:
+    made(epochs=1).fit(TEXTS, LABELS, output=tmp_path / "m")
+    manifest = json.loads((tmp_path / "m" / "ostinato.json").read_text())
+    del manifest["settings"]["linear"]
+    (tmp_path / "m" / "ostinato.json").write_text(json.dumps(manifest))
+    assert Classifier.resume(tmp_path / "m", progress=False, epochs=2).metrics["epochs"] == 2
+    with pytest.raises(SettingsError, match="linear: cannot change on resume"):
+        Classifier.resume(tmp_path / "m", progress=False, linear=True)
+
+
 def test_the_network_learns_as_it_would_without() -> None:
     beside, alone = (made(linear=linear, epochs=2).fit(TEXTS, LABELS) for linear in (True, False))
     for name, weight in named_weights(alone.network).items():
