@@ -54,6 +54,10 @@ def relu_rnn(p: Parameters, x: Array, h: Array) -> State:
     return (np.maximum(0, p.a("h", x, h)),)
 
 
+def sigmoid_rnn(p: Parameters, x: Array, h: Array) -> State:
+    return (sigmoid(p.a("h", x, h)),)
+
+
 def indrnn(p: Parameters, x: Array, h: Array) -> State:
     return (np.maximum(0, p.x("h", x) + p.v["u"] * h),)
 
@@ -102,8 +106,8 @@ def rg_lru(p: Parameters, x: Array, h: Array) -> State:
 
 
 EQUATIONS: dict[str, Callable[..., State]] = {
-    "irnn": relu_rnn, "indrnn": indrnn, "reset-first-gru": reset_first_gru, "mgu": mgu, "peephole-lstm": peephole_lstm,
-    "slstm": slstm, "min-gru": min_gru, "min-lstm": min_lstm, "rg-lru": rg_lru,
+    "sigmoid-rnn": sigmoid_rnn, "irnn": relu_rnn, "indrnn": indrnn, "reset-first-gru": reset_first_gru, "mgu": mgu,
+    "peephole-lstm": peephole_lstm, "slstm": slstm, "min-gru": min_gru, "min-lstm": min_lstm, "rg-lru": rg_lru,
 }  # fmt: skip
 
 

@@ -36,6 +36,13 @@ def test_it_learns_and_writes(trained: tuple[LanguageModel, Path]) -> None:
     assert sum(right) / len(right) > 0.9
 
 
+def test_layer_normalisation_learns_and_writes_by_steps(corpus: Path) -> None:
+    model = fit(corpus, layer_norm=True, epochs=3)
+    assert model.metrics["validation_loss"] < 1.5
+    assert any("norm_hh" in name for name in model.network.state_dict())
+    assert len(model.generate("the ", tokens=20, seed=0)) == 24
+
+
 def test_generation_options(trained: tuple[LanguageModel, Path]) -> None:
     model, _ = trained
     assert model.generate("the", tokens=20, temperature=0) == model.generate("the", tokens=20, temperature=0, seed=9)
@@ -214,6 +221,7 @@ def test_settings_that_do_not_agree() -> None:
     for options, reason in (
         ({"tie_weights": True, "softmax": "adaptive"}, "have no weights to share"),
         ({"label_smoothing": 0.1, "softmax": "sampled"}, "has no smoothed form"),
+        ({"batch_norm": 8}, "unknown setting 'batch_norm'"),
         ({"recurrent_init": "xaver"}, "recurrent_init = 'xaver': one of xavier"),
         ({"cell": "lstn"}, "cell = 'lstn': one of rnn, .* .did you mean lstm"),
         ({"device": "cuda:77"}, None),

@@ -54,6 +54,22 @@ def test_every_network_learns(name: str) -> None:
     assert model.metrics["validation_accuracy"] > 0.9 and model.parameters() > 100
 
 
+@pytest.mark.parametrize("norm", [{"layer_norm": True}, {"batch_norm": 4}])
+def test_normalised_layers_learn_and_are_saved(norm: dict[str, Any], tmp_path: Path) -> None:
+    model = made(**norm, epochs=12).fit(TEXTS, LABELS)
+    names = list(named_weights(model.network))
+    assert any("norm_ih" in name for name in names)
+    assert any("mean_ih" in name for name in names) == ("batch_norm" in norm)
+    assert model.score(TEXTS, LABELS) > 0.95
+    again = ostinato.load(model.save(tmp_path / "m"))
+    assert np.array_equal(again.predict_proba(TEXTS[:4]), model.predict_proba(TEXTS[:4]))
+
+
+def test_one_normalisation_at_most() -> None:
+    with pytest.raises(SettingsError, match="instead of layer_norm"):
+        made(layer_norm=True, batch_norm=4)
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
 def test_every_pooling_learns(pooling: str) -> None:
     assert made(pooling=pooling, beside=pooling == "mean", epochs=8).fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.95

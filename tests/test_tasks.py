@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,13 @@ import pytest
 import torch
 
 import ostinato
-from ostinato.errors import DataError, OstinatoError
+from ostinato.diagnostics.measure import measure
+from ostinato.diagnostics.measurements import Measurements
+from ostinato.errors import DataError, OstinatoError, SettingsError
+from ostinato.recurrent import Recurrent
+from ostinato.report.of_model import SECTIONS
+from ostinato.report.page import document
+from ostinato.report.subject import Subject
 from ostinato.tasks import TASKS, task_class
 from ostinato.tasks.supervised import SupervisedModel
 from ostinato.training.signals import Interrupted
@@ -163,3 +170,38 @@ def test_bfloat16_trains(made: Made) -> None:
     data = DATA[made.model.task]
     model = type(made.model)(**TINY | data.settings | {"precision": "bf16", "epochs": 1})
     assert math.isfinite(model.fit(made.corpus, validation=made.corpus, progress=False).metrics["validation_loss"])
+
+
+def test_its_recurrent_layers_are_measured(made: Made) -> None:
+    if made.model.task == "tree-classifier":
+        with pytest.raises(SettingsError, match="a tree-classifier has no recurrent network over time"):
+            measure(made.model, made.corpus)
+        return
+    found = measure(made.model, made.corpus, rows=5)
+    assert found.task == made.model.task and found.layers and found.steps > 0
+    for layer in found.layers:
+        assert layer.rows > 0 and (layer.gradient_by_lag >= 0).all() and layer.gradient_by_lag.max() > 0
+    names = {layer.name for layer in found.layers}
+    assert len(names) == len(found.layers)
+    if made.model.task == "translator":
+        assert {"encoder, layer 0, forward", "encoder, layer 0, backward", "decoder, layer 0"} <= names
+    assert found.run is not None and set(found.run.gradient_by_lag) == names  # the same in the training itself
+    assert Measurements.from_json(found.to_json()).to_json() == found.to_json()
+
+
+def test_a_report_shows_what_the_task_has(made: Made) -> None:
+    """With the validation data that the training kept, and with files; the network is afterwards as it was."""
+    before = weights(made.model)
+    for sources in ((), (str(made.corpus),)):
+        subject = Subject(made.folder, sources, model=made.model)
+        found = {section["name"]: section for section in document(subject, SECTIONS, "en")["sections"]}
+        assert {"training", "tables"} <= found.keys()
+        recurrent = any(isinstance(module, Recurrent) for module in made.model.network.modules())
+        assert ("activations" in found) == ("gates" in found) == recurrent
+        assert ("confusion" in found) == hasattr(made.model, "confusion")
+        if recurrent:
+            read = found["activations"]["data"]
+            pieces = read["pieces"]
+            assert all(len(b64decode(each["levels"])) == each["units"] * len(pieces) for each in read["layers"])
+            assert any("猫" in piece or "鱼" in piece for piece in pieces)
+    assert all(torch.equal(value, before[name]) for name, value in weights(made.model).items())

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from ostinato.cells import ReLURNNCell as ReLURNNCell
     from ostinato.cells import ResetFirstGRUCell as ResetFirstGRUCell
     from ostinato.cells import RNNCell as RNNCell
+    from ostinato.cells import SigmoidRNNCell as SigmoidRNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
+    from ostinato.diagnostics.diagnosis import Diagnosis as Diagnosis
+    from ostinato.diagnostics.diagnosis import diagnose as diagnose
     from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
     from ostinato.errors import OstinatoError as OstinatoError
     from ostinato.kernels.recurrence import backend as backend
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from ostinato.networks import Bidirectional as Bidirectional
     from ostinato.networks import Deep as Deep
     from ostinato.networks import Recurrent as Recurrent
+    from ostinato.report.writing import write_report as write_report
     from ostinato.tasks import load as load
     from ostinato.tasks.acceptability import Acceptability as Acceptability
     from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
@@ -84,17 +88,20 @@ _PUBLIC = {
             "ReLURNNCell",
             "ResetFirstGRUCell",
             "RNNCell",
+            "SigmoidRNNCell",
             "SLSTMCell",
             "SLSTMState",
         ),
         "ostinato.cells",
     ),
     **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
+    **dict.fromkeys(("Diagnosis", "diagnose"), "ostinato.diagnostics.diagnosis"),
     "EncoderDecoder": "ostinato.encoder_decoder",
     "OstinatoError": "ostinato.errors",
     "backend": "ostinato.kernels.recurrence",
     **dict.fromkeys(("GRU", "LSTM", "RNN"), "ostinato.layers"),
     **dict.fromkeys(("Bidirectional", "Deep", "Recurrent"), "ostinato.networks"),
+    "write_report": "ostinato.report.writing",
     "load": "ostinato.tasks",
     "Acceptability": "ostinato.tasks.acceptability",
     "AcceptabilityScore": "ostinato.tasks.acceptability_score",

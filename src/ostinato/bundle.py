@@ -5,6 +5,7 @@ weights.safetensors   with the digest of its own tensors
 codec/                vocabulary and what else turns raw input into ids
 history.jsonl         a line per interval of training and per evaluation
 README.md             the model card
+report.html           all that can be shown of the model, for a browser; may be deleted
 run/                  what a resumed training needs: checkpoints and token ids; may be deleted
 """
 

@@ -24,6 +24,21 @@ class RNNCell(GatedCell):
         return HiddenState(torch.tanh(x.h + h.h))
 
 
+class SigmoidRNNCell(GatedCell):
+    """h' = σ(x + h)      (Elman 1990, with the logistic units of the time)
+
+    For study: σ' is at most 1/4, so that a step back in time divides the gradient by four or more wherever W_hh keeps
+    the length of a vector (Hochreiter 1991; Bengio et al. 1994, section III).
+    """
+
+    gates, State = ("h",), HiddenState
+
+    @staticmethod
+    def update(x: Any, h: Any, state: HiddenState) -> HiddenState:  # noqa: ARG004
+        """See the class."""
+        return HiddenState(torch.sigmoid(x.h + h.h))
+
+
 class ReLURNNCell(GatedCell):
     """h' = max(0, x + h); as in `torch.nn.RNN`; see `IRNNCell` for how to start it"""
 
@@ -212,6 +227,7 @@ class SLSTMCell(GatedCell):
 
 CELLS: dict[str, type[GatedCell]] = {
     "rnn": RNNCell,
+    "sigmoid-rnn": SigmoidRNNCell,
     "relu-rnn": ReLURNNCell,
     "irnn": IRNNCell,
     "indrnn": IndRNNCell,

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ostinato.cli.show import table
 from ostinato.errors import SettingsError
 
 app = typer.Typer(add_completion=False)
@@ -133,7 +134,7 @@ def _show(found: dict[str, Any]) -> None:
     if memory := found.get("training_memory_mib"):
         from ostinato.benchmarking.memory import TITLE
 
-        _table(
+        table(
             f"memory that training adds, {TITLE}", ["", "MiB"], [[_LABELS[n], f"{m:,.0f}"] for n, m in memory.items()]
         )
 
@@ -157,7 +158,7 @@ def _show_times(title: str, rows: list[dict[str, Any]], found: dict[str, Any]) -
         line += [f"{row['share_of_gemm_peak']:.0%}", row["backend"]] if layers else []
         lines.append(line)
     how = f"ms, median of {found['rounds']} rounds; × is a peer's time over ours"
-    _table(f"{title}; {how}" if title else how, headers, lines)
+    table(f"{title}; {how}" if title else how, headers, lines)
     if noisy:
         print("~ half of the rounds are further apart than a quarter of the median: other work held the machine")
 
@@ -167,25 +168,3 @@ def _name(row: dict[str, Any]) -> str:
         return f"{row['title']}, {row['mode']}"
     sizes = f"{row['cell']}, B {row['batch_size']}, H {row['hidden_size']}"
     return sizes + (", ragged" if row["ragged"] else "") + (", both ways" if row["bidirectional"] else "")
-
-
-def _table(title: str, headers: list[str], lines: list[list[str]]) -> None:
-    """With rules on a terminal that is wide enough, plain elsewhere; all columns but the first to the right."""
-    widths = [max(len(text) for text in column) for column in zip(headers, *lines, strict=True)]
-    print()
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console()
-        if sum(widths) + 3 * len(widths) + 1 <= console.width:
-            table = Table(title=title, title_justify="left")
-            for index, header in enumerate(headers):
-                table.add_column(header, justify="right" if index else "left")
-            for line in lines:
-                table.add_row(*line)
-            console.print(table)
-            return
-    print(title)
-    for first, *rest in (headers, *lines):
-        print("  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip())

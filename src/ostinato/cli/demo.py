@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ostinato.bundle import read_manifest
+from ostinato.cli.after_fit import report_of
 from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
@@ -43,6 +44,8 @@ def demo(
         raise SettingsError(f"demo {task!r}: one of {', '.join(DEMOS)}{nearest(task, DEMOS)}")
     folder = output or Path("models") / ("demo" if task == "language-model" else f"demo-{task}")
     import_module(DEMOS[task]).demo(folder, minutes, quiet)
+    if report := report_of(folder):
+        print(f"\nHow it went and what it has become, in one page: {report}")
 
 
 def is_demo(output: Path, name: str) -> bool:

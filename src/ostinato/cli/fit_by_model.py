@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from pydantic import create_model
 
-from ostinato.cli.fit_command import train
+from ostinato.cli.fit_command import REPORT, train
 from ostinato.cli.options import Panels, given, stop_words_of, with_settings
 from ostinato.errors import SettingsError, nearest
 from ostinato.settings import Settings
@@ -57,6 +57,7 @@ def fit_by_model_app(
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --output.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+        report: Annotated[bool, REPORT] = True,
         **options: Any,
     ) -> None:
         if resume is not None and model is not None:
@@ -68,7 +69,7 @@ def fit_by_model_app(
             settings = chosen.stands_for(settings)
         elif not hasattr(chosen.model, "resume"):
             raise SettingsError(f"--resume: a {chosen.model.task} is trained at once, and has nothing to resume")
-        train(chosen.model, corpus, validation, output, resume, overwrite, quiet, as_json, settings)
+        train(chosen.model, corpus, validation, output, resume, overwrite, quiet, as_json, settings, report)
 
     return app
 

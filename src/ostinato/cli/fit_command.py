@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ostinato.cli.after_fit import report_of
 from ostinato.cli.options import Panels, given, with_settings
 from ostinato.cli.show import emit
 from ostinato.errors import SettingsError
+
+REPORT = typer.Option("--report/--no-report", help="Write report.html into the folder at the end.")
 
 
 def fit_app(
@@ -43,17 +46,18 @@ def fit_app(
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --output.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+        report: Annotated[bool, REPORT] = True,
         **options: Any,
     ) -> None:
         settings = given(options, model.Settings, config)
-        train(model, corpus, validation, output, resume, overwrite, quiet, as_json, settings)
+        train(model, corpus, validation, output, resume, overwrite, quiet, as_json, settings, report)
 
     return app
 
 
 def train(
     model: Any, corpus: list[str] | None, validation: list[str] | None, output: Path | None, resume: Path | None,
-    overwrite: bool, quiet: bool, as_json: bool, settings: Mapping[str, Any],
+    overwrite: bool, quiet: bool, as_json: bool, settings: Mapping[str, Any], report: bool,
 ) -> None:  # fmt: skip
     """Train or resume, as the options of a command say, and print what was reached."""
     progress = False if quiet else None
@@ -71,4 +75,7 @@ def train(
         fitted = model(**settings).fit(
             corpus, validation=validation or None, output=output, overwrite=overwrite, progress=progress
         )
-    emit(fitted.metrics | {"model": str(resume or output)}, as_json)
+    folder = resume or output
+    assert folder is not None  # noqa: S101
+    written = report_of(folder, fitted) if report else None
+    emit(fitted.metrics | {"model": str(folder)} | ({"report": str(written)} if written else {}), as_json)

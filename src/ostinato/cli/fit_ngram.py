@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ostinato.cli.after_fit import report_of
+from ostinato.cli.fit_command import REPORT
 from ostinato.cli.options import given, with_settings
 from ostinato.cli.show import emit
 from ostinato.codecs.text import TextSettings
@@ -28,10 +30,12 @@ def ngram(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at --output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    report: Annotated[bool, REPORT] = True,
     **options: Any,
 ) -> None:
     """Count an n-gram language model (modified Kneser-Ney): the baseline of every language model, in seconds."""
     settings = given(options, NGramSettings, config)
     progress = False if quiet else None
     fitted = NGramLanguageModel(**settings).fit(corpus, validation or None, output, overwrite, progress)
-    emit(fitted.metrics | {"model": str(output)}, as_json)
+    written = report_of(output, fitted) if report else None
+    emit(fitted.metrics | {"model": str(output)} | ({"report": str(written)} if written else {}), as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,3 +75,27 @@ def sparkline(values: list[float], width: int = 60) -> str:
     low, high = min(values), max(values)
     scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BLOCKS[round((value - low) * scale)] for value in values)
+
+
+def table(title: str, headers: list[str], lines: list[list[str]]) -> None:
+    """With rules on a terminal that is wide enough, plain elsewhere; all columns but the first to the right."""
+    widths = [max(len(text) for text in column) for column in zip(headers, *lines, strict=True)]
+    if title:
+        print()
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console()
+        if sum(widths) + 3 * len(widths) + 1 <= console.width:
+            table = Table(title=title or None, title_justify="left")
+            for index, header in enumerate(headers):
+                table.add_column(header, justify="right" if index else "left")
+            for line in lines:
+                table.add_row(*line)
+            console.print(table)
+            return
+    if title:
+        print(title)
+    for first, *rest in (headers, *lines):
+        print("  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip())

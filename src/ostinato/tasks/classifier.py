@@ -17,7 +17,7 @@ from ostinato import bundle
 from ostinato.analysis import Analyzer, AnalyzerSettings, tokens_for
 from ostinato.codecs.labelled_text import Labels, as_number
 from ostinato.codecs.vocabulary import Vocabulary
-from ostinato.errors import DataError
+from ostinato.errors import DataError, SettingsError
 from ostinato.features.matrices import in_batches
 from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.tasks.calibrating import calibrate, uncalibrate
@@ -265,6 +265,22 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
             self._add(figures, self.network.head.probabilities(logits).cpu().numpy(), batch.given)
         found = {name: float(value) for name, value in figures.figures().items() if name != "examples"}
         return {"loss": total / max(texts, 1)} | found
+
+    @torch.inference_mode()
+    def confusion(self, batches: Iterable[Texts]) -> dict[str, dict[str, int]]:
+        """Where a text has one label: the right label → what was told → how often; labels new to it left out.
+
+        Raises:
+            SettingsError: if texts have several labels, or a number.
+        """
+        if self.kind in ("multi", "number"):
+            raise SettingsError(f"a confusion matrix is of one label a text; this model's are of kind = {self.kind}")
+        figures, names = self.tally(), self.labels
+        for batch in batches:
+            logits = self.logits(self.on_device(batch))
+            self._add(figures, self.network.head.probabilities(logits).cpu().numpy(), batch.given)
+        counts = figures.confusion()
+        return {names[a]: {names[b]: n for b, n in row.items()} for a, row in counts.items() if 0 <= a < len(names)}
 
     def _add(self, figures: Any, probabilities: np.ndarray, given: list[list[float]]) -> None:
         if self.kind == "number":

@@ -11,7 +11,7 @@ from ostinato.errors import SettingsError, nearest
 from ostinato.tasks.bert_inputs import BertInputSettings
 from ostinato.tasks.embeddings import EmbeddingSettings
 from ostinato.tasks.examples import ExampleSettings
-from ostinato.tasks.recurrent_settings import RecurrentSettings
+from ostinato.tasks.recurrent_settings import WholeSequenceSettings
 from ostinato.training.settings import TrainingSettings
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -26,7 +26,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 """Name → the settings that it stands for."""
 
-_RECURRENT = ("cell", "num_layers", "bidirectional", "weight_init", "recurrent_init", "forget_bias", "beside")
+_RECURRENT = (
+    "cell", "num_layers", "bidirectional", "weight_init", "recurrent_init", "forget_bias", "layer_norm", "batch_norm",
+    "beside",
+)  # fmt: skip
 _OF_NETWORK = {"mlp": ("hidden_size",), "cnn": ("filters", "widths"), "recurrent": (*_RECURRENT, "hidden_size")}
 CRITERIA = {
     "single": ("accuracy", "loss", "mcc", "f1_macro"),
@@ -38,7 +41,7 @@ CRITERIA = {
 
 
 class ClassifierSettings(
-    AnalyzerSettings, ExampleSettings, BertInputSettings, EmbeddingSettings, RecurrentSettings, TrainingSettings
+    AnalyzerSettings, ExampleSettings, BertInputSettings, EmbeddingSettings, WholeSequenceSettings, TrainingSettings
 ):
     """All that can be set about a classifier by a network."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -15,10 +16,11 @@ import torch
 from ostinato import bundle
 from ostinato.errors import BundleError, SettingsError, TrainingError
 from ostinato.files import locked, remove_unfinished, write_text
+from ostinato.networks import load_weights
 from ostinato.tasks.corpus import Sources, source_names
 from ostinato.tasks.embeddings import begin_with_rows, keep_rows, open_vectors
 from ostinato.tasks.model import NetworkModel, pick_device
-from ostinato.training.checkpoint import list_checkpoints
+from ostinato.training.checkpoint import list_checkpoints, read_checkpoint
 from ostinato.training.find_rate import find_rate
 from ostinato.training.history import event_writer, read_history
 from ostinato.training.loop import Trainer
@@ -34,6 +36,7 @@ class FittedModel(NetworkModel):
 
     resumable: ClassVar[frozenset[str]] = frozenset(
         {"epochs", "max_steps", "max_minutes", "patience", "log_every", "threads", "device", "tensorboard"}
+        | {"gradient_by_lag"}
     )
     """Settings that a resumed training may change."""
 
@@ -104,6 +107,62 @@ class FittedModel(NetworkModel):
         model.data = manifest.get("data", {})
         model.reporter = make_reporter(progress)
         return model._train(folder, lasting=True)
+
+    def fit_again(self, trained: str | Path, output: str | Path, progress: bool | None = None) -> Self:
+        """Train anew, with these settings, on the very numbers that another model of the task was trained on.
+
+        Args:
+            trained: that model's folder, which is only read. What its data were made to must suit these settings too:
+                those of reading and of the codec are the same.
+            output: folder of the new model; nothing may stand there.
+            progress: as in `fit`.
+
+        Raises:
+            BundleError: if the data do not stand with that model any more, or something stands at `output`.
+        """
+        source, folder = Path(trained), Path(output)
+        manifest = bundle.read_manifest(source)
+        if manifest["task"] != self.task:
+            raise BundleError(f"{source}: holds a {manifest['task']}, not a {self.task}")
+        if not (source / bundle.RUN / "sources.json").exists():
+            raise BundleError(f"{source}: its run/, which held the numbers that it was trained on, is missing")
+        self.reporter = make_reporter(progress)
+        checkpoints = {path.name for _, path in list_checkpoints(source / bundle.RUN)}
+        with bundle.writing_bundle(folder, overwrite=False) as new:
+            shutil.copytree(source / bundle.CODEC, new / bundle.CODEC)
+            (new / bundle.RUN).mkdir()
+            for entry in (source / bundle.RUN).iterdir():
+                if entry.is_file() and entry.name not in checkpoints | {"lock"} and not entry.name.startswith("."):
+                    shutil.copyfile(entry, new / bundle.RUN / entry.name)
+            self.write_manifest(new, "training")
+        return self._train(folder, lasting=True)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> Self:
+        """The model as the newest checkpoint has it: all that there is of a training without a finite evaluation.
+
+        Raises:
+            BundleError: if the folder holds no checkpoint that is whole.
+        """
+        folder = Path(path)
+        manifest = bundle.read_manifest(folder)
+        model = cls(**manifest["settings"])
+        model.data, model.history = manifest.get("data", {}), read_history(folder / bundle.HISTORY)
+        model._codec = cls.codec_type.load(folder / bundle.CODEC)
+        why = "there is none"
+        for _, found in list_checkpoints(folder / bundle.RUN):
+            try:
+                tensors, _ = read_checkpoint(found)
+            except BundleError as error:
+                why = str(error)
+                continue
+            with torch.random.fork_rng(devices=[]):
+                model._network = model.build()
+            named = {name: value for name, value in tensors.items() if name.startswith("network.")}
+            load_weights(model._network, {name.removeprefix("network."): value for name, value in named.items()})
+            model._network.eval()
+            return model
+        raise BundleError(f"{folder}: neither weights nor a checkpoint that is whole: {why}")
 
     def _prepare_all(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Any:
         """`prepare`, and the word vectors that the embedding begins with, if the settings name some."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from ostinato.tasks.corpus import Corpus
 from ostinato.tasks.writing import quoted
 from ostinato.topologies import SeqToSeq
+from ostinato.training.measuring import PROBE_ROWS, PROBE_STEPS
 from ostinato.training.objective import Evaluation
 from ostinato.training.windows import Window, Windows
 
@@ -24,6 +25,8 @@ class NextToken:
         self.windows = Windows(corpus.train, s.batch_size, s.bptt_steps)
         rows = max(1, min(s.batch_size, len(corpus.validation) - 1))
         self.validation = Windows(corpus.validation, rows, 256)
+        probed = max(1, min(PROBE_ROWS, (len(corpus.validation) - 1) // (PROBE_STEPS + 1)))
+        self._probed = Windows(corpus.validation, probed, PROBE_STEPS + 1)[0]
 
     def begin_epoch(self, epoch: int) -> None:
         """The windows of all epochs are the same."""
@@ -51,6 +54,11 @@ class NextToken:
         """Mean −log p on the validation data, full softmax."""
         loss = mean_loss(self.network, self.validation)
         return Evaluation(loss, loss, self.figures(loss))
+
+    def probe(self) -> Tensor:
+        """−log p of the last token of some stretches of the validation data, full softmax."""
+        hidden, _ = self.network(self._probed.inputs.to(self.device))
+        return self.network.head.full_loss(hidden[-1], self._probed.targets[-1].to(self.device))
 
     def figures(self, loss: float) -> dict[str, float]:
         """Bits per character at the level of characters, else perplexity."""

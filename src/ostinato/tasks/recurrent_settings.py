@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,7 @@ class RecurrentSettings(Settings):
         None, description="of recurrent weights, by the same names [default: the cell's own, orthogonal for most]"
     )
     forget_bias: float = Field(1.0, description="initial bias of an LSTM's forget gate")
+    layer_norm: bool = Field(False, description="normalise what enters a layer's gates over the units")
 
     @model_validator(mode="after")
     def _know_kinds(self) -> Self:
@@ -42,6 +43,20 @@ class RecurrentSettings(Settings):
         return before, after
 
 
+class WholeSequenceSettings(RecurrentSettings):
+    """What a recurrent network is made of that always reads from the first step, and never goes on by single steps."""
+
+    batch_norm: int = Field(
+        0, ge=0, description="normalise what enters a layer's gates over the batch, with statistics for so many steps"
+    )
+
+    @model_validator(mode="after")
+    def _normalise_once(self) -> Self:
+        if self.batch_norm and self.layer_norm:
+            raise ValueError("batch_norm: is instead of layer_norm; leave one out")
+        return self
+
+
 def recurrent_network(settings: RecurrentSettings, input_size: int, bidirectional: bool = False) -> Deep:
     """The layers that settings describe, untrained; `hidden_size` is that of each direction.
 
@@ -50,9 +65,12 @@ def recurrent_network(settings: RecurrentSettings, input_size: int, bidirectiona
     """
     s = settings
     kinds = {"weight_init": s.weight_init, "recurrent_init": s.recurrent_init, "forget_bias": s.forget_bias}
+    options: dict[str, Any] = {"layer_norm": s.layer_norm}
+    if isinstance(s, WholeSequenceSettings):
+        options["batch_norm"] = s.batch_norm
     layers: list[Recurrent | Bidirectional] = []
     for _ in range(s.num_layers):
         cells = [CELLS[s.cell](input_size, s.hidden_size, **kinds) for _ in range(2 if bidirectional else 1)]
-        layers.append(Bidirectional(*cells) if bidirectional else Recurrent(cells[0]))
+        layers.append(Bidirectional(*cells, **options) if bidirectional else Recurrent(cells[0], **options))
         input_size = layers[-1].output_size
     return Deep(layers, s.dropout)

@@ -25,7 +25,7 @@ from ostinato.tasks.model import Predicted
 from ostinato.tasks.pair_codec import NO_LABEL, Pair, PairCodec, PairTextSettings
 from ostinato.tasks.pair_examples import PairReader, PairReadingSettings
 from ostinato.tasks.ranking import Found, most_similar
-from ostinato.tasks.recurrent_settings import RecurrentSettings, recurrent_network
+from ostinato.tasks.recurrent_settings import WholeSequenceSettings, recurrent_network
 from ostinato.tasks.supervised import SupervisedModel, Unusable
 from ostinato.tasks.text_inputs import TextInputs
 from ostinato.topologies import SeqToVec, TwoSeqToVec
@@ -49,7 +49,7 @@ class ComparingSettings(Settings):
 
 
 class SimilaritySettings(
-    ComparingSettings, RecurrentSettings, EmbeddingSettings, PairTextSettings, PairReadingSettings, TrainingSettings
+    ComparingSettings, WholeSequenceSettings, EmbeddingSettings, PairTextSettings, PairReadingSettings, TrainingSettings
 ):
     """All of a similarity model."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -193,6 +193,19 @@ class Tagger(SupervisedModel):
                 wanted_label, wanted = json.loads(given)
                 score.add(wanted, wanted_label, tags, label)
         return total / max(known, 1), score
+
+    @torch.inference_mode()
+    def confusion(self, batches: Iterable[TokenBatch]) -> dict[str, dict[str, int]]:
+        """The right tag of a token → what was told → how often; tokens without a tag are left out."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for batch in map(self.on_device, batches):
+            for given, (tags, _) in zip(batch.given, self._decode(batch), strict=True):
+                wanted = json.loads(given)[1] or []
+                counts.update((right, told) for right, told in zip(wanted, tags, strict=False) if right is not None)
+        found: dict[str, dict[str, int]] = {}
+        for (right, told), count in sorted(counts.items()):
+            found.setdefault(right, {})[told] = count
+        return found
 
     def predict(self, sentences: Iterable[Sequence[str] | str]) -> Iterator[Tagging]:
         """Tags of sentences, as they come.

@@ -10,7 +10,7 @@ from ostinato.codecs.tags import TagSettings
 from ostinato.settings import Settings
 from ostinato.tagged import TaggedFormat
 from ostinato.tasks.embeddings import EmbeddingSettings
-from ostinato.tasks.recurrent_settings import RecurrentSettings
+from ostinato.tasks.recurrent_settings import WholeSequenceSettings
 from ostinato.training.settings import TrainingSettings
 
 
@@ -29,7 +29,7 @@ class TaggedSettings(Settings):
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="sentences kept for validation, drawn at random")
 
 
-class TaggerSettings(TaggedSettings, TagSettings, EmbeddingSettings, RecurrentSettings, TrainingSettings):
+class TaggerSettings(TaggedSettings, TagSettings, EmbeddingSettings, WholeSequenceSettings, TrainingSettings):
     """All that can be set about a tagger."""
 
     head: Literal["crf", "softmax"] = Field("crf", description="crf: the best sequence of tags; softmax: tag by tag")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ostinato.networks import detach, flatten_state, load_weights, map_state, na
 from ostinato.training import checkpoint
 from ostinato.training.averaging import WeightAverage
 from ostinato.training.history import History
+from ostinato.training.measuring import GradientProbe, Interval, UpdateSize
 from ostinato.training.objective import Objective, Position
 from ostinato.training.optimise import clip_gradients, make_optimizer, rate_factor
 from ostinato.training.report import Reporter
@@ -26,19 +27,6 @@ from ostinato.training.signals import Interrupted, catching
 
 NON_FINITE_IN_A_ROW = 5  # skipped steps before the last checkpoint comes back
 _SMALLEST_SCALE = 2.0**-8  # of the rate; a training that needs less has another fault
-
-
-@dataclass
-class _Interval:
-    """Sums since the last line of the history."""
-
-    loss: float = 0.0
-    tokens: int = 0
-    steps: int = 0
-    norm: float = 0.0
-    clipped: int = 0
-    skipped: int = 0
-    since: float = field(default_factory=time.monotonic)
 
 
 class Trainer:
@@ -64,7 +52,8 @@ class Trainer:
         self.position = Position()
         self.state: Any = None
         self.non_finite = 0
-        self.interval = _Interval()
+        self.interval = Interval()
+        self.probe = GradientProbe(objective) if settings.gradient_by_lag else None
         self.steps_per_epoch = math.ceil(len(objective.windows) / settings.accumulate)
         self.total_steps = min(settings.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
         self._started = time.monotonic()
@@ -174,18 +163,19 @@ class Trainer:
         if math.isfinite(norm) and math.isfinite(total):
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate()
+            logged = (position.step + 1) % self.settings.log_every == 0
+            size = UpdateSize(self.parameters) if logged else None
             self.optimizer.step()
+            interval.update_ratio = size.ratio() if size else interval.update_ratio
             if self.average is not None:
                 self.average.update(position.step + 1)
             self.non_finite = 0
             position.finite_steps += 1
-            interval.loss, interval.norm = interval.loss + total, interval.norm + norm
-            interval.tokens, interval.steps = interval.tokens + counted, interval.steps + 1
-            interval.clipped += clipped
+            interval.add(total, counted, norm, clipped)
         else:
             self.state = before if before is None or _finite(flatten_state(before)) else self.objective.initial_state()
             position.skipped += 1
-            interval.skipped += 1
+            interval.skip()
             self.non_finite += 1
         position.step, position.window = position.step + 1, self._group_end()
         position.tokens += counted
@@ -239,6 +229,7 @@ class Trainer:
             # the loss decides a tie
             better = finite and (criterion, loss) < (position.best_criterion, position.best_loss)
             kept = better and self._guarded(lambda: self.objective.save_best(position.step, loss))
+        reach = self.probe.record(position.step) if self.probe else None
         self.network.train()
         self.interval.since += time.monotonic() - begun
         if kept:
@@ -253,6 +244,8 @@ class Trainer:
         record = {"kind": "validation", "step": position.step, "epoch": epoch, "loss": loss, "best": kept}
         record |= {**figures, "seconds": self._seconds()}
         self._guarded(lambda: self.history.write(record))
+        if reach is not None:
+            self._guarded(lambda: self.history.write(reach))
         self.reporter.evaluation(record)
         position.stopped_early = self._out_of_patience()
         if position.stopped_early:
@@ -268,8 +261,7 @@ class Trainer:
     def _log(self) -> None:
         interval, position = self.interval, self.position
         seconds = time.monotonic() - interval.since
-        steps = max(1, interval.steps)
-        loss = interval.loss / interval.tokens if interval.tokens else math.nan
+        loss = interval.mean_loss()
         record = {
             "kind": "train",
             "step": position.step,
@@ -277,9 +269,7 @@ class Trainer:
             "loss": loss,
             **self.objective.figures(loss),
             "learning_rate": self._rate(),
-            "gradient_norm": interval.norm / steps,
-            "clip_rate": interval.clipped / steps,
-            "skipped": interval.skipped,
+            **interval.figures(),
             "tokens_per_second": interval.tokens / max(seconds, 1e-9),
             "seconds": self._seconds(),
         }
@@ -288,7 +278,7 @@ class Trainer:
         if self.settings.max_minutes is not None:
             left = max(0.0, min(left, 60 * self.settings.max_minutes - self._seconds()))
         self.reporter.interval(record | {"seconds_left": left})
-        self.interval = _Interval()
+        self.interval = Interval()
 
     def _save(self, kind: str = "checkpoint") -> bool:
         """Write a checkpoint, unless a number in it is not finite. True if written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -63,6 +63,15 @@ class Objective(Protocol):
 
     def save_best(self, step: int, loss: float) -> None:
         """Keep the network as it is now: it is the best so far."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """An objective on whose validation data the gradient can be followed back through time."""
+
+    def probe(self) -> Tensor:
+        """Σ of the loss over a few sequences of the validation data, the same each time, nats."""
+        ...
 
 
 @dataclass

@@ -157,7 +157,10 @@ class Display:
         self._bar: Any = None
 
     def begin(self, total_steps: int, first_step: int) -> None:
-        """Draw the bar."""
+        """Draw the bar; of trainings that follow each other only the last has one."""
+        if self._bar is not None:
+            self._progress.remove_task(self._bar)
+            self._live.update(self._progress)
         self._bar = self._progress.add_task("", total=total_steps, completed=first_step)
         self._live.start()
 

@@ -44,6 +44,9 @@ class TrainingSettings(Settings):
     evaluate_every: int | None = Field(None, ge=1, description="steps between evaluations [default: an epoch]")
     checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
     log_every: int = Field(20, ge=1, description="steps between lines of history.jsonl")
+    gradient_by_lag: bool = Field(
+        True, description="note at each evaluation how far back the gradient reaches, on a few sequences"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
     device: str = Field("auto", description="cpu, cuda, cuda:1; auto takes a GPU where there is one")
     threads: int | None = Field(None, ge=1, description="of the CPU [default: all]")

@@ -1,0 +1,1 @@
+"""What a model and its training are measured by, and what follows from it."""

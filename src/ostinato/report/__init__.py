@@ -1,0 +1,1 @@
+"""What a person wants to see of a model, in one page that needs no network, and as figures for print."""
