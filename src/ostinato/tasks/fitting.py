@@ -98,11 +98,9 @@ class FittedModel(NetworkModel):
             raise BundleError(f"{folder}: no training to resume: its run/ is missing")
         if (folder / bundle.WEIGHTS).exists() and not list_checkpoints(folder / bundle.RUN):
             raise BundleError(f"{folder}: no training to resume: run/ holds no checkpoint")
-        changed = {
-            name
-            for name, value in cls.Settings.checked(manifest["settings"] | changes).plain().items()
-            if value != manifest["settings"].get(name)
-        }
+        before = cls.Settings.checked(manifest["settings"]).plain()  # a setting that came later stands as it was then
+        after = cls.Settings.checked(manifest["settings"] | changes).plain()
+        changed = {name for name, value in after.items() if value != before[name]}
         if fixed := sorted(changed - cls.resumable):
             raise SettingsError(f"{', '.join(fixed)}: cannot change on resume; {', '.join(sorted(cls.resumable))} can")
         model = cls(**{**manifest["settings"], **changes})
