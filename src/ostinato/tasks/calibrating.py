@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ostinato.table import Table
+from ostinato.tasks.late_fusion import fit_weight
 
 _MOST = 1 << 26  # logits that are held at once
 
@@ -21,7 +22,7 @@ def calibrate(model: Any, validation: Table) -> dict[str, float]:
 
     The temperature T minimises the mean of −log p at z / T (Guo et al. 2017, section 4.2): it changes no ranking, and
     no label of those that exclude each other. Where each label is a decision of its own, the threshold is the one of
-    the best micro-averaged F1.
+    the best micro-averaged F1. With a linear model beside the network, its weight is fitted with T: see `late_fusion`.
 
     Args:
         model: a `Classifier`, trained.
@@ -29,24 +30,31 @@ def calibrate(model: Any, validation: Table) -> dict[str, float]:
 
     Returns:
         `temperature`, the `calibration_error` before and after, and `threshold` where labels are decisions; nothing of
-        numbers, and nothing if no validation example has a label that is known.
+        numbers, and nothing if no validation example has a label that is known. `linear_weight` of a linear model.
     """
     head = model.network.head
-    head.temperature.fill_(1.0)
-    head.threshold.fill_(0.5)
+    uncalibrate(head)
     if not head.ranks:
         return {}
-    logits, targets, given = _logits(model, validation)
+    logits, scores, targets, given = _logits(model, validation)
     if not len(logits):
-        return {}
+        return {} if scores is None else {"linear_weight": 0.0}
     before = _error(model, logits, given)
+    weight = {}
 
     def mean_loss(log_temperature: float) -> float:
         return float(head.loss(logits / math.exp(log_temperature), targets)) / len(logits)
 
-    found = minimize_scalar(mean_loss, bounds=(-3.0, 3.0), method="bounded", options={"xatol": 1e-4})
-    head.temperature.fill_(math.exp(found.x))
-    figures = {"temperature": float(head.temperature), "calibration_error_before": before}
+    if scores is None:
+        found = minimize_scalar(mean_loss, bounds=(-3.0, 3.0), method="bounded", options={"xatol": 1e-4})
+        head.temperature.fill_(math.exp(found.x))
+    else:
+        temperature, linear_weight = fit_weight(head, logits, scores, targets)
+        head.temperature.fill_(temperature)
+        head.linear_weight.fill_(linear_weight)
+        logits = logits + head.linear_weight * scores
+        weight = {"linear_weight": float(head.linear_weight)}
+    figures = {**weight, "temperature": float(head.temperature), "calibration_error_before": before}
     figures["calibration_error"] = _error(model, logits, given)
     if model.kind == "multi":
         head.threshold.fill_(best_threshold(head.probabilities(logits).cpu().numpy(), targets.cpu().numpy() > 0))
@@ -57,9 +65,17 @@ def calibrate(model: Any, validation: Table) -> dict[str, float]:
     return figures
 
 
-def _logits(model: Any, table: Table) -> tuple[Tensor, Tensor, list[list[float]]]:
-    """The logits of examples whose labels are known, their targets, and ids; of as many as memory should hold."""
-    logits, targets, given, held = [], [], [], 0
+def uncalibrate(head: Any) -> None:
+    """As in training: temperature 1, threshold ½, and nothing of a linear model."""
+    head.temperature.fill_(1.0)
+    head.threshold.fill_(0.5)
+    if hasattr(head, "linear_weight"):
+        head.linear_weight.zero_()
+
+
+def _logits(model: Any, table: Table) -> tuple[Tensor, Tensor | None, Tensor, list[list[float]]]:
+    """The logits of examples whose labels are known, a linear model's scores, targets, ids; of what memory can hold."""
+    logits, scores, targets, given, held = [], [], [], [], 0
     for batch in model.batches(table):
         if held > _MOST:
             break
@@ -67,10 +83,12 @@ def _logits(model: Any, table: Table) -> tuple[Tensor, Tensor, list[list[float]]
         known = torch.tensor([bool(ids) and max(ids) < len(model.labels) for ids in batch.given])
         found = model.logits(on_device)[known]
         logits.append(found)
+        if model.codec.linear is not None:
+            scores.append(model.linear_scores(on_device)[known])
         targets.append(on_device.targets[known])
         given += [ids for ids, known_one in zip(batch.given, known.tolist(), strict=True) if known_one]
         held += found.numel()
-    return torch.cat(logits), torch.cat(targets), given
+    return torch.cat(logits), torch.cat(scores) if scores else None, torch.cat(targets), given
 
 
 def _error(model: Any, logits: Tensor, given: list[list[float]]) -> float:

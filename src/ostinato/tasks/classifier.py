@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ostinato import bundle
 from ostinato.analysis import Analyzer, AnalyzerSettings, tokens_for
-from ostinato.codecs.labelled_text import LabelledText, Labels, as_number
+from ostinato.codecs.labelled_text import Labels, as_number
 from ostinato.codecs.vocabulary import Vocabulary
 from ostinato.errors import DataError, SettingsError
 from ostinato.features.matrices import in_batches
 from ostinato.kernels.cross_entropy import IGNORED
-from ostinato.tasks.calibrating import calibrate
+from ostinato.tasks.calibrating import calibrate, uncalibrate
 from ostinato.tasks.classifier_network import classifier_network
 from ostinato.tasks.classifier_settings import CRITERIA, ClassifierSettings
 from ostinato.tasks.classifying import ClassifyingModel, Prediction, WordWeight
@@ -28,8 +28,9 @@ from ostinato.tasks.committee import Committee, members_of
 from ostinato.tasks.examples import Example
 from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
+from ostinato.tasks.late_fusion import COLUMNS, NO_TERMS, FusedText, fit_linear, linear_scores, term_rows
 from ostinato.tasks.model import Predicted
-from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
+from ostinato.tasks.supervised import Prepared, Row, SupervisedModel
 from ostinato.tasks.text_inputs import TextInputs, word_row
 from ostinato.topologies import SeqToVec, count_parameters
 
@@ -46,13 +47,16 @@ class Texts(NamedTuple):
     """As the head takes them."""
     given: list[list[float]]
     """Ids of each text's labels, those beyond the labels never seen in training; or its number."""
+    rows: Sequence[Row]
+    """What it was made of."""
 
 
 class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIncompatibleMethodOverride] - fit takes labels
     r"""The label of a text, by a network over its words, with scikit-learn's interface and that of every task.
 
     x_t embeds word t (and the n-grams of its characters), h = network(x), v = pooling(h), and a head makes
-    probabilities of v: see `ostinato.label_heads`, `ostinato.pooling`, `SeqToVec`.
+    probabilities of v: see `ostinato.label_heads`, `ostinato.pooling`, `SeqToVec`. With `linear`
+    the scores s of a linear model of the same texts are added, z + w·s: see `ostinato.tasks.late_fusion`.
 
     Args:
         settings: by name, see `ClassifierSettings`.
@@ -66,7 +70,7 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
 
     task = "classifier"
     Settings = ClassifierSettings
-    codec_type = LabelledText
+    codec_type = FusedText
     length_column = "words"
 
     def __init__(self, **settings: Any) -> None:
@@ -80,7 +84,7 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         found = {"words": "<i4", "target": "<f8"}
         if self.settings.subwords:
             found |= {"buckets": "<i4", "counts": "<i4"}
-        return found | ({"vectors": "<f2"} if self.settings.bert else {})
+        return found | ({"vectors": "<f2"} if self.settings.bert else {}) | (COLUMNS if self.settings.linear else {})
 
     @property
     def criterion(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
@@ -102,7 +106,10 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         """Embedding, network, pooling and head, with fresh weights; or several of them."""
         width = self._inputs.size if self.settings.bert else None
         members = [classifier_network(self.settings, self.codec, width) for _ in range(self.settings.members)]
-        return Committee(members) if len(members) > 1 else members[0]
+        network = Committee(members) if len(members) > 1 else members[0]
+        if self.settings.linear:
+            network.head.register_buffer("linear_weight", torch.zeros(1))
+        return network
 
     @property
     def _inputs(self) -> Any:
@@ -112,7 +119,7 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
             self._bert = BertInputs(self.settings, self.settings.device)
         return self._bert
 
-    def learn_codec(self, examples: Callable[[], Iterator[Any]]) -> LabelledText:
+    def learn_codec(self, examples: Callable[[], Iterator[Any]]) -> FusedText:
         """Analyzer, vocabulary and labels of the training part."""
         s = self.settings
         chosen = self._part(AnalyzerSettings).plain()
@@ -133,7 +140,8 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         self._unseen = {}
         many = f"{len(labels.names):,} labels" if labels.names else "numbers"
         self.reporter.message(f"{labels.texts:,} training texts, {many}, {len(words):,} different words")
-        return LabelledText(analyzer, words, labels)
+        linear = fit_linear(analyzer, labels.kind, examples, s.seed, self.reporter.message) if s.linear else None
+        return FusedText(analyzer, words, labels, linear)
 
     def unlabelled(self) -> Iterator[str]:
         """Texts without labels whose words are to be known too."""
@@ -141,16 +149,26 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
 
     def encode(self, example: Example) -> Row:
         """Ids of words and labels; a text without words is one unknown word."""
-        return self.row(self.codec.analyzer(example.text) or [""], example.labels)
+        (row,) = self.encode_all([example])
+        return row
 
     def row(self, tokens: Sequence[str], labels: tuple[str, ...]) -> Row:
         """The same of tokens."""
-        return word_row(tokens, self.codec.words, self.settings.subwords) | {"target": self._target(labels)}
+        row = word_row(tokens, self.codec.words, self.settings.subwords) | {"target": self._target(labels)}
+        return row | NO_TERMS if self.settings.linear else row
 
-    def encode_all(self, examples: Sequence[Example]) -> list[Row | Unusable]:
+    def encode_all(self, examples: Sequence[Example]) -> list[Any]:
         """The same of many, which a frozen BERT reads in batches."""
-        if not self.settings.bert:
-            return super().encode_all(examples)
+        if self.settings.bert:
+            rows = self._encode_by_bert(examples)
+        else:
+            rows = [self.row(self.codec.analyzer(each.text) or [""], each.labels) for each in examples]
+        if self.codec.linear is None:
+            return rows
+        found = term_rows(self.codec.linear, [example.text for example in examples])
+        return [{**row, **terms} for row, terms in zip(rows, found, strict=True)]
+
+    def _encode_by_bert(self, examples: Sequence[Example]) -> list[Row]:
         read = self._inputs.of_texts([example.text for example in examples])
         none = np.zeros((1, self._inputs.size), np.float16)
         return [
@@ -185,11 +203,17 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         else:
             ids = [int(labels[0]) if labels and labels[0] < known else IGNORED for labels in given]
             targets = torch.tensor(ids)
-        return Texts(TextInputs(rows), lengths, targets, given)
+        return Texts(TextInputs(rows), lengths, targets, given, rows)
 
     def parameters(self) -> int:
-        """Trained numbers."""
-        return count_parameters(self.network)
+        """Trained numbers, those of the linear model among them."""
+        linear = self.codec.linear
+        return count_parameters(self.network) + (0 if linear is None else linear.parameters())
+
+    def size(self) -> str:
+        """Trained numbers, and what the linear model has of them."""
+        linear = self.codec.linear
+        return super().size() + ("" if linear is None else f", and a linear model of {linear.size()}")
 
     def count(self, batch: Texts) -> int:
         """Texts."""
@@ -200,8 +224,15 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         return [each.head.logits(each(batch.inputs, lengths=batch.lengths)[0]) for each in members_of(self.network)]
 
     def logits(self, batch: Texts) -> Tensor:
-        """What is said of each text, [batch, outputs]: the mean of the members' opinions."""
-        return torch.stack(self.opinions(batch)).mean(0)
+        """What is said of each text, [batch, outputs]: the mean of the members' opinions, and w·s of a linear model."""
+        z = torch.stack(self.opinions(batch)).mean(0)
+        if self.codec.linear is None or not self.network.head.linear_weight.item():  # 0 until it is fitted
+            return z
+        return z + self.network.head.linear_weight * self.linear_scores(batch)
+
+    def linear_scores(self, batch: Texts) -> Tensor:
+        """s, what the linear model says of each text, [batch, labels]; see `late_fusion`."""
+        return torch.from_numpy(linear_scores(self.codec.linear, batch.rows)).to(batch.targets.device)
 
     def loss(self, batch: Texts) -> Tensor:
         """Σ of the head's loss; with consistency α of two passes ½ (L + L') + α·½ (KL(p‖p') + KL(p'‖p)).
@@ -272,8 +303,20 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         return found
 
     def finish(self, corpus: Prepared) -> dict[str, float]:
-        """Calibrate probabilities and the threshold on the validation examples."""
-        found = calibrate(self, corpus.validation) if self.settings.calibrate else {}
+        """Calibrate probabilities and the threshold on the validation examples, and weigh the linear model there."""
+        found: dict[str, float] = {}
+        if self.codec.linear is None:
+            found = calibrate(self, corpus.validation) if self.settings.calibrate else {}
+        else:
+            uncalibrate(self.network.head)
+            alone = self.measure(self.batches(corpus.validation))
+            found = calibrate(self, corpus.validation)
+            found = self.measure(self.batches(corpus.validation)) | found
+            found |= {f"network_{name}": alone[name] for name in {"loss", self.criterion}}
+            self.reporter.message(
+                f"linear: weight {found['linear_weight']:.3f}; validation {self.criterion.replace('_', ' ')} "
+                f"{found[self.criterion]:.4f}, by the network alone {alone[self.criterion]:.4f}"
+            )
         folder = self._folder
         assert folder is not None  # noqa: S101
         self.write_weights(folder / bundle.WEIGHTS, {})

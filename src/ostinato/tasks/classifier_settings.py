@@ -80,6 +80,10 @@ class ClassifierSettings(
     consistency: float = Field(
         0.0, ge=0, description="weight of how far two passes with other dropout disagree (R-Drop); twice the time"
     )
+    linear: bool = Field(
+        False,
+        description="single, multi: add a linear model's scores of n-grams, weighed by the validation examples",
+    )
     calibrate: bool = Field(True, description="fit the temperature of probabilities on the validation examples")
     criterion: str | None = Field(
         None, description="chooses the best epoch: loss, accuracy, f1_macro, mcc, … [default: by the kind of label]"
@@ -143,6 +147,11 @@ class ClassifierSettings(
             for name in ("vectors", "subwords", "embedding_size", "vocabulary_size"):
                 if getattr(self, name) != type(self).model_fields[name].get_default():
                     raise ValueError(f"{name}: is of trained embeddings, and with bert there are none")
+        if self.linear:
+            if self.kind in ("ordinal", "number"):
+                raise ValueError(f"linear: kind = {self.kind} has one score, and a linear model would give one a label")
+            if not self.calibrate:
+                raise ValueError("linear: its weight is fitted when probabilities are calibrated, and calibrate is off")
         if self.order is not None and self.kind != "ordinal":
             raise ValueError("order: is of kind = ordinal")
         if self.shared and self.kind not in ("auto", "multi"):

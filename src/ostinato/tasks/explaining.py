@@ -13,6 +13,7 @@ from ostinato.analysis import Span
 from ostinato.tasks.classifying import WordWeight
 from ostinato.tasks.committee import members_of
 from ostinato.tasks.examples import Example
+from ostinato.tasks.late_fusion import word_shares
 
 
 class _Held(nn.Module):
@@ -44,7 +45,8 @@ def explain(model: Any, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
     With x_t the embedded word and z the log-odds log p / (1 − p) of that label (of a number, the number), a word's
     weight is Σ_d x_{t,d} ∂z/∂x_{t,d}: what z loses, to first order, if the word were embedded as zero (Simonyan et al.
     2014; Li et al. 2016, section 4). In a text of several windows the gradient stays within a word's
-    window, as in training, but for what the pooling hands on.
+    window, as in training, but for what the pooling hands on. To this comes, with a linear model beside the network, a
+    word's part of Σ_k s_k ∂z/∂s_k, exact in its scores s: see `ostinato.tasks.late_fusion.word_shares`.
 
     Args:
         model: a `Classifier`.
@@ -53,7 +55,10 @@ def explain(model: Any, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
     for text in texts:
         (row,) = model.encode_all([Example(text, ())])
         spans = _spans(model, text)
-        weights = _weights(model, row)
+        weights, slopes = _weights(model, row)
+        if model.codec.linear is not None:
+            weight = float(model.network.head.linear_weight)
+            weights = weights[: len(spans)] + word_shares(model.codec.linear, text, spans, weight * slopes)
         yield [WordWeight(*span, float(weight)) for span, weight in zip(spans, weights, strict=False)]
 
 
@@ -64,8 +69,8 @@ def _spans(model: Any, text: str) -> list[Span]:
     return model.codec.analyzer.spans(text)
 
 
-def _weights(model: Any, row: Any) -> np.ndarray:
-    """Of each word of a row, float [words]."""
+def _weights(model: Any, row: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Of each word of a row, float [words], by the network; and the slopes of the log-odds by logits, [outputs]."""
     batch = model.on_device(model.batch([row]))
     members = members_of(model.network)
     held = [_Held(member.embedding) for member in members]
@@ -73,14 +78,15 @@ def _weights(model: Any, row: Any) -> np.ndarray:
         member.embedding = its
     try:
         with torch.enable_grad():
-            z = _log_odds(model, model.logits(batch))
+            logits = model.logits(batch)
+            z = _log_odds(model, logits)
             leaves = [leaf for its in held for _, leaf in its.windows]
-            gradients = torch.autograd.grad(z, leaves)
+            slopes, *gradients = torch.autograd.grad(z, [logits, *leaves])
     finally:
         for member, its in zip(members, held, strict=True):
             member.embedding = its.embedding
     products = [(leaf.detach() * gradient).sum(-1)[:, 0] for leaf, gradient in zip(leaves, gradients, strict=True)]
-    return torch.cat(products).view(len(members), -1).sum(0).cpu().numpy()
+    return torch.cat(products).view(len(members), -1).sum(0).cpu().numpy(), slopes[0].cpu().numpy()
 
 
 def _log_odds(model: Any, logits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from ostinato.features.tf_idf import TfIdfSettings
 from ostinato.one_against_rest import OneAgainstRest
 from ostinato.tasks.at_once import ModelAtOnce
 from ostinato.tasks.classifying import ClassifyingModel
-from ostinato.tasks.examples import ExampleSettings
+from ostinato.tasks.examples import Example, ExampleSettings
 from ostinato.tasks.parts import parts
 
 _SAMPLE = 1000  # texts that are looked through for Chinese
@@ -75,18 +75,36 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):  # pyright: ignore[report
     ) -> None:
         """Read, count, fit a weight vector a label, and measure."""
         s = self.settings
-        train, held_out, self.data = parts(
+        train, held_out, about = parts(
             corpus, validation, self.reader, s.validation_fraction, s.seed, folder / bundle.RUN
         )
+        self.learn_from(train, tell)
+        self._codec.save(folder / bundle.CODEC)
+        self.metrics |= {
+            f"validation_{name}": value for name, value in self.compare(held_out(), confusion=False).items()
+        }
+        self.data = about | self.data
+
+    def learn_from(self, examples: Callable[[], Iterator[Example]], tell: Callable[[str], None]) -> Self:
+        """Count, and fit a weight vector a label, without measuring.
+
+        Args:
+            examples: reads them from the beginning.
+            tell: gets what the user should know.
+
+        Raises:
+            DataError: if there is one label only, or no term.
+        """
+        s = self.settings
         given: list[tuple[str, ...]] = []
 
         def texts() -> Iterator[str]:
-            for example in train():
+            for example in examples():
                 given.append(example.labels)
                 yield example.text
 
         started = time.monotonic()
-        features = self._features([example.text for example in islice(train(), _SAMPLE)], tell)
+        features = self._features([example.text for example in islice(examples(), _SAMPLE)], tell)
         x = features.fit_transform(texts())
         labels: tuple[str, ...] = tuple(sorted({label for each in given for label in each}))
         if len(labels) < 2:
@@ -96,12 +114,9 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):  # pyright: ignore[report
         tell(f"{len(given):,} examples, {len(labels):,} labels, {x.shape[1]:,} terms")
         self._linear = OneAgainstRest.fit(x, given, labels, s.loss, s.C, s.seed, tell)
         self._codec = LabelledTerms(features, labels, any(len(each) > 1 for each in given), self._in_memory or "str")
-        self._codec.save(folder / bundle.CODEC)
         self.metrics = {"training_seconds": round(time.monotonic() - started, 1)}
-        self.metrics |= {
-            f"validation_{name}": value for name, value in self.compare(held_out(), confusion=False).items()
-        }
-        self.data |= {"train_examples": len(given), "labels": len(labels), "terms": x.shape[1]}
+        self.data = {"train_examples": len(given), "labels": len(labels), "terms": x.shape[1]}
+        return self
 
     def _features(self, sample: list[str], tell: Callable[[str], None]) -> TfIdf:
         chosen = self._part(AnalyzerSettings).plain()
