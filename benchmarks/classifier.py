@@ -7,10 +7,8 @@ r"""How good is the classifier by a network, beside the mark, what is published,
 | cooking.stackexchange | 9 of 10 of the first 12,404 lines | the tenth | the last 3,000 | precision@1 |
 | CoLA | 9 of 10 training sentences | the tenth, threshold too | in- and out-of-domain dev | Matthews' correlation |
 
-The best epoch, and every setting below, was chosen on the second column's part (TREC-6: with a third of all training
-questions held out); the third is only scored. No vectors are pre-trained. On cooking a linear model of the same nine
-tenths stands beside the network (`--linear`). On CoLA the network first learns from raw text, the 26,239 sentences of
-the Brown corpus of at most 16 words, to tell them from corrupted ones. *linear* is
+The best epoch, and every setting below, was chosen on the second column's part; the third is only scored. No vectors
+are pre-trained. A linear model of the same nine tenths stands beside each network (`--linear`). *linear* is
 `ostinato fit classifier --model linear` with its defaults, trained on all but the scored part. Seconds are those of the
 CPU that one thread used, training and scoring together.
 

@@ -160,14 +160,14 @@ class Acceptability(Classifier):
         return best_mcc(np.concatenate(p).astype(float), np.array(right))
 
     @torch.inference_mode()
-    def finish(self, corpus: Prepared) -> dict[str, float]:
+    def settle(self, corpus: Prepared) -> dict[str, float]:
         """Calibrate, then move the border, from the bias as it was trained: a finished training may come here again."""
         assert self._folder is not None  # noqa: S101
         path, biases = self._folder / bundle.WEIGHTS, [each.head.linear.bias for each in members_of(self.network)]
         if _TRAINED_BIAS in (notes := bundle.read_tensors(path)[1]):
             for bias, before in zip(biases, json.loads(notes[_TRAINED_BIAS]), strict=True):
                 bias[1] = before
-        found, trained = super().finish(corpus), [bias[1].item() for bias in biases]
+        found, trained = super().settle(corpus), [bias[1].item() for bias in biases]
         threshold, mcc = self._best(self.batches(corpus.validation))
         threshold = min(max(threshold, 1e-6), 1 - 1e-6)
         for bias in biases:

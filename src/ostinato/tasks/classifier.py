@@ -28,7 +28,7 @@ from ostinato.tasks.committee import Committee, members_of
 from ostinato.tasks.examples import Example
 from ostinato.tasks.explaining import explain
 from ostinato.tasks.label_figures import LabelFigures, NumberFigures
-from ostinato.tasks.late_fusion import COLUMNS, NO_TERMS, FusedText, fit_linear, linear_scores, term_rows
+from ostinato.tasks.late_fusion import COLUMNS, NO_TERMS, FusedText, fit_again, fit_linear, linear_scores, term_rows
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.supervised import Prepared, Row, SupervisedModel
 from ostinato.tasks.text_inputs import TextInputs, word_row
@@ -303,8 +303,19 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
         return found
 
     def finish(self, corpus: Prepared) -> dict[str, float]:
+        """Settle what the validation examples say; then the linear model, if there is one, learns from them too."""
+        linear = self.codec.linear
+        if linear is None:
+            return self.settle(corpus)
+        fit_again(linear, [corpus.train])  # that of a training which has ended before has seen all
+        found = self.settle(corpus)
+        fit_again(linear, [corpus.train, corpus.validation])
+        assert self._folder is not None  # noqa: S101
+        self.codec.save(self._folder / bundle.CODEC)
+        return found
+
+    def settle(self, corpus: Prepared) -> dict[str, float]:
         """Calibrate probabilities and the threshold on the validation examples, and weigh the linear model there."""
-        found: dict[str, float] = {}
         if self.codec.linear is None:
             found = calibrate(self, corpus.validation) if self.settings.calibrate else {}
         else:
@@ -317,9 +328,8 @@ class Classifier(ClassifyingModel, SupervisedModel):  # pyright: ignore[reportIn
                 f"linear: weight {found['linear_weight']:.3f}; validation {self.criterion.replace('_', ' ')} "
                 f"{found[self.criterion]:.4f}, by the network alone {alone[self.criterion]:.4f}"
             )
-        folder = self._folder
-        assert folder is not None  # noqa: S101
-        self.write_weights(folder / bundle.WEIGHTS, {})
+        assert self._folder is not None  # noqa: S101
+        self.write_weights(self._folder / bundle.WEIGHTS, {})
         return found
 
     def scores(self, texts: Iterable[str]) -> Iterator[np.ndarray]:

@@ -21,6 +21,8 @@ from ostinato.analysis import Analyzer, AnalyzerSettings, Span
 from ostinato.codecs.labelled_text import LabelledText
 from ostinato.errors import BundleError, SettingsError
 from ostinato.label_heads import LabelHead
+from ostinato.one_against_rest import OneAgainstRest
+from ostinato.table import Table
 from ostinato.tasks.examples import Example
 from ostinato.tasks.linear_classifier import LinearClassifier
 
@@ -98,11 +100,36 @@ def linear_scores(linear: LinearClassifier, rows: Sequence[Any]) -> np.ndarray:
         linear: whose scores.
         rows: with the columns of `COLUMNS`.
     """
-    ends = np.cumsum([0, *(len(row["terms"]) for row in rows)])
-    terms, weights = (np.concatenate([NO_TERMS[name], *(row[name] for row in rows)]) for name in COLUMNS)
-    x = sparse.csr_array((weights, terms, ends), shape=(len(rows), linear.linear.weight.shape[0]))
-    scores = linear.linear.scores(x, linear.settings.loss)
+    scores = linear.linear.scores(_matrix(linear, rows), linear.settings.loss)
     return np.where(np.isfinite(scores), scores, 0.0).astype(np.float32)
+
+
+def fit_again(linear: LinearClassifier, tables: Sequence[Table]) -> None:
+    """Fit the weights of a linear model on rows, its terms and their idf being what they are.
+
+    Once w is known, nothing has to be kept from the linear model: as in other stacking it learns from all texts in the
+    end (Wolpert 1992, section 2).
+
+    Args:
+        linear: whose weights are fitted.
+        tables: of rows with `target` and the columns of `COLUMNS`.
+    """
+    names = ("target", *COLUMNS)
+    rows = [{name: table.entry(name, at) for name in names} for table in tables for at in range(len(table))]
+    known = len(linear.labels)
+    given = [tuple(linear.labels[int(label)] for label in row["target"] if label < known) for row in rows]
+    x = _matrix(linear, rows)
+    s = linear.settings
+    kept = np.array([bool(each) for each in given])  # of a label that no training text has nothing is known
+    named = [each for each in given if each]
+    linear.set_weights(OneAgainstRest.fit(x[kept], named, linear.labels, s.loss, s.C, s.seed))
+
+
+def _matrix(linear: LinearClassifier, rows: Sequence[Any]) -> sparse.csr_array:
+    """TF-IDF, [rows, terms]."""
+    ends = np.cumsum([0, *(len(row["terms"]) for row in rows)], dtype=np.int32)
+    terms, weights = (np.concatenate([NO_TERMS[name], *(row[name] for row in rows)]) for name in COLUMNS)
+    return sparse.csr_array((weights, terms, ends), shape=(len(rows), linear.linear.weight.shape[0]))
 
 
 def fit_weight(head: LabelHead, logits: Tensor, scores: Tensor, targets: Tensor) -> tuple[float, float]:

@@ -150,6 +150,10 @@ class LinearClassifier(ClassifyingModel, ModelAtOnce):  # pyright: ignore[report
             raise SettingsError(f"this {type(self).__name__} has not been trained: call fit first")
         return self._linear
 
+    def set_weights(self, weights: OneAgainstRest) -> None:
+        """Take others, of the same terms and labels."""
+        self._linear = weights
+
     def write_weights(self, path: Path, notes: dict[str, str]) -> None:
         """Write the weights, whole or not at all."""
         bundle.write_tensors(path, self.linear.tensors(), notes)
