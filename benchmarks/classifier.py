@@ -7,8 +7,9 @@ r"""How good is the classifier by a network, beside the mark, what is published,
 | cooking.stackexchange | 9 of 10 of the first 12,404 lines | the tenth | the last 3,000 | precision@1 |
 | CoLA | 9 of 10 training sentences | the tenth, threshold too | in- and out-of-domain dev | Matthews' correlation |
 
-The best epoch, and every setting below, was chosen on the second column's part; the third is only scored. No vectors
-are pre-trained. A linear model of the same nine tenths stands beside each network (`--linear`). *linear* is
+The best epoch, and every setting below, was chosen on the second column's part; the third is only scored. TREC-6 and
+ChnSentiCorp, whose epochs are settled so, then learn from the second column's part too, as *linear* does. No vectors are
+pre-trained. On cooking and CoLA a linear model stands beside the network (`--linear`). *linear* is
 `ostinato fit classifier --model linear` with its defaults, trained on all but the scored part. Seconds are those of the
 CPU that one thread used, training and scoring together.
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -84,43 +86,50 @@ class Job:
     """A data set with its settings, its figure and its mark."""
 
     def __init__(
-        self, split: Callable[[Path], Split], figure: str, mark: float, published: str, model: str, **settings: Any
+        self,
+        split: Callable[[Path], Split],
+        figure: str,
+        mark: float,
+        published: str,
+        model: str,
+        again: bool = False,
+        **settings: Any,
     ) -> None:
         self.split, self.figure, self.mark, self.published = split, figure, mark, published
-        self.model, self.settings = model, settings
+        self.model, self.again, self.settings = model, again, settings
 
 
 JOBS = {
     "trec": Job(
-        trec, "accuracy", 0.91, "", "Classifier", subwords=20_000, beside=True, embedding_size=256, label_smoothing=0.1,
-        batch_size=64, epochs=12, average_weights=0.99, members=3,
+        trec, "accuracy", 0.91, "", "Classifier", again=True, subwords=20_000, beside=True, embedding_size=256,
+        label_smoothing=0.1, learning_rate=0.001, epochs=10, average_weights=0.995, members=3,
     ),
     "chinese": Job(
-        chinese, "accuracy", 0.90, "", "Classifier", subwords=10_000, beside=True, embedding_size=100, hidden_size=64,
-        label_smoothing=0.1, batch_size=64, epochs=5, average_weights=0.99, members=3,
+        chinese, "accuracy", 0.90, "", "Classifier", again=True, subwords=20_000, beside=True, embedding_size=128,
+        hidden_size=100, label_smoothing=0.1, learning_rate=0.001, epochs=5, members=3,
     ),
     "cooking": Job(
         cooking_with_validation, "precision_at_1", 0.60, "0.599, fastText", "Classifier", pooling="labels",
         label_names=True, subwords=10_000, embedding_size=128, hidden_size=32, input_dropout=0.3, batch_size=64,
         shared=True, criterion="precision_at_1", learning_rate=0.004, epochs=4, members=2, linear=True,
     ),
-    "cola": Job(
-        cola, "mcc", 0.16, "0.157, private test", "Acceptability", real_epochs=6, min_count=2, hidden_size=128,
-        learning_rate=0.002, epochs=6, average_weights=0.98,
-    ),
+    "cola": Job(cola, "mcc", 0.16, "0.157, private test", "Acceptability", linear=True, members=5),
 }  # fmt: skip
 
 
 def score(job: Job, parts: Split, seed: int) -> tuple[float, float, float]:
-    """The figure on the validation part, that on the test part, and seconds of the CPU."""
+    """The figure on the validation part, NaN if that was learned from, that on the test part, seconds of the CPU."""
     import ostinato
 
     begun = time.process_time()
-    further = {"real": str(parts["real"])} if "real" in parts else {}
-    model = getattr(ostinato, job.model)(**job.settings, **further, seed=seed, threads=1, device="cpu")
-    model.fit(parts["train"], validation=parts["validation"], progress=False)
+    # again: the epochs are settled, none is chosen, and what was kept for choosing is learned from too
+    settled = {"patience": None} if job.again else {}
+    model = getattr(ostinato, job.model)(**job.settings, **settled, seed=seed, threads=1, device="cpu")
+    corpus = [parts["train"], parts["validation"]] if job.again else parts["train"]
+    model.fit(corpus, validation=parts["validation"], progress=False)
     test = model.evaluate(parts["test"])[job.figure]
-    return model.metrics[f"validation_{job.figure}"], test, time.process_time() - begun
+    validation = math.nan if job.again else model.metrics[f"validation_{job.figure}"]
+    return validation, test, time.process_time() - begun
 
 
 def linear(job: Job, parts: Split) -> float:
