@@ -8,8 +8,8 @@ r"""How good is the classifier by a network, beside the mark, what is published,
 | CoLA | 9 of 10 training sentences | the tenth, threshold too | in- and out-of-domain dev | Matthews' correlation |
 
 The best epoch, and every setting below, was chosen on the second column's part; the third is only scored. TREC-6 and
-ChnSentiCorp, whose epochs are settled so, then learn from the second column's part too, as *linear* does. No vectors are
-pre-trained. On cooking and CoLA a linear model stands beside the network (`--linear`). *linear* is
+ChnSentiCorp, whose epochs are settled so, then learn from the second column's part too, as *linear* does. No vectors
+are pre-trained. On cooking and CoLA a linear model stands beside the network (`--linear`). *linear* is
 `ostinato fit classifier --model linear` with its defaults, trained on all but the scored part. Seconds are those of the
 CPU that one thread used, training and scoring together.
 
