@@ -15,6 +15,7 @@ from ostinato import Classifier, LinearClassifier
 from ostinato.errors import BundleError, SettingsError
 from ostinato.label_heads import OneLabel, SeveralLabels, SharedLabels
 from ostinato.networks import named_weights
+from ostinato.one_against_rest import OneAgainstRest
 from ostinato.tasks.acceptability import Acceptability
 from ostinato.tasks.calibrating import calibrate
 from ostinato.tasks.classifier import Texts
@@ -50,13 +51,19 @@ def test_scores_are_added_as_the_equation_says(fused: tuple[Classifier, Path]) -
     assert alone.settings == model.codec.linear.settings.model_copy(update={"tokens": "auto"})
 
 
-def test_the_linear_model_learns_from_the_training_part_alone(tmp_path: Path) -> None:
+def test_terms_are_of_the_training_part_and_weights_in_the_end_of_all_texts(tmp_path: Path) -> None:
     rows = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)]
     for name, part in (("train", rows), ("dev", [{"text": "quite unheard", "label": "good"}] * 10)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     model = made(linear=True, epochs=1).fit(tmp_path / "train.jsonl", validation=tmp_path / "dev.jsonl")
     linear = model.codec.linear
     assert linear.data["train_examples"] == len(rows) and "unheard" not in linear.codec.features.vocabulary_
+    x = linear.codec.features.transform([*TEXTS, *["quite unheard"] * 10])
+    given = [(label,) for label in [*LABELS, *["good"] * 10]]
+    s = linear.settings
+    all_of_it = OneAgainstRest.fit(x, given, linear.labels, s.loss, s.C, s.seed)
+    np.testing.assert_allclose(linear.linear.weight, all_of_it.weight, atol=1e-5)
+    np.testing.assert_allclose(linear.linear.bias, all_of_it.bias, atol=1e-5)
 
 
 def test_a_folder_holds_both(fused: tuple[Classifier, Path], tmp_path: Path) -> None:
