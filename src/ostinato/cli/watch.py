@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import webbrowser
 from pathlib import Path
@@ -42,6 +43,8 @@ def watch(
         print(f"following {model}{where}{open_to}; Ctrl-C ends this, and not the training", file=sys.stderr, flush=True)
         if open_it:
             webbrowser.open(server.address)
+        for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell began it in the background, deaf to Ctrl-C
+            signal.signal(number, signal.default_int_handler)
         try:
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
