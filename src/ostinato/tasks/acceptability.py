@@ -14,7 +14,6 @@ import torch
 from pydantic import Field, model_validator
 
 from ostinato import bundle
-from ostinato.codecs.labelled_text import LabelledText
 from ostinato.errors import DataError
 from ostinato.records import Record
 from ostinato.tasks.classifier import Classifier, Texts
@@ -22,6 +21,7 @@ from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.classifying import PredictSettings
 from ostinato.tasks.committee import members_of
 from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
+from ostinato.tasks.late_fusion import FusedText
 from ostinato.tasks.real_sentences import RealSettings, learn_real_sentences, real_lines, write_real_sentences
 from ostinato.tasks.supervised import Prepared
 
@@ -122,7 +122,7 @@ class Acceptability(Classifier):
     PredictSettings = SentencePredictSettings
     reader_type = AcceptabilityReader
 
-    def learn_codec(self, examples: Callable[[], Iterator[Example]]) -> LabelledText:
+    def learn_codec(self, examples: Callable[[], Iterator[Example]]) -> FusedText:
         """As of any classifier, of two labels; its words are also those of the real sentences."""
         codec = super().learn_codec(examples)
         check_labels(codec.labels)
