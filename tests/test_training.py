@@ -16,10 +16,9 @@ from ostinato.training.checkpoint import list_checkpoints, read_checkpoint
 from ostinato.training.find_rate import find_rate
 from ostinato.training.history import read_history
 from ostinato.training.loop import Trainer
-from ostinato.training.measuring import Interval
 from ostinato.training.objective import Evaluation
 from ostinato.training.optimise import clip_gradients, make_optimizer, rate_factor
-from ostinato.training.report import Lines, Silent, describe_interval
+from ostinato.training.report import Lines, Silent
 from ostinato.training.settings import TrainingSettings
 from ostinato.training.windows import Window, Windows
 
@@ -391,10 +390,3 @@ def test_tensorboard_gets_the_figures(tmp_path: Path) -> None:
     data = events.read_bytes()
     assert b"train/gradient_norm" in data
     assert b"validation/loss" in data
-
-
-def test_a_line_tells_what_a_training_notes_once() -> None:
-    met = Interval()
-    met.add(6.0, 3, 0.5, clipped=False)
-    record = {"loss": met.mean_loss(), "learning_rate": 0.1, "tokens_per_second": 10.0, **met.figures()}
-    assert describe_interval(record) == "loss 2.000 · gradient 0.50 (0% clipped) · rate 0.1 · 10 tokens/s"
