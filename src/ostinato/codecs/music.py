@@ -94,6 +94,8 @@ class Piece(NamedTuple):
     """Where there is no roll: what is wrong with the file."""
     counts: dict[str, int] = {}  # noqa: RUF012 - never changed
     """notes; drums, out_of_range: those left out; hanging: those without an end; joined: struck again within a step."""
+    tempo: float | None = None
+    """Quarter notes a minute at its beginning, if the file says."""
 
 
 def frames(path: Path, settings: RollSettings | None = None) -> np.ndarray:
@@ -161,7 +163,7 @@ def pieces(path: Path, settings: RollSettings, encoding: str = "utf-8", errors: 
     except DataError as error:
         yield Piece(path.stem, None, str(error).removeprefix(f"{path}: "))
         return
-    yield Piece(path.stem, roll, "", counts)
+    yield Piece(path.stem, roll, "", counts, found.tempos[0] if found.tempos else None)
 
 
 def to_roll(found: Notes, step: float, settings: RollSettings) -> tuple[Roll, dict[str, int]]:
@@ -226,6 +228,18 @@ def to_notes(roll: Roll, settings: RollSettings, tempo: float = 120.0) -> list[N
     return sorted(found, key=lambda note: (note.begin, note.pitch))
 
 
+def check_suffix(path: Path) -> str:
+    """The ending of a file's name by which a piece is written.
+
+    Raises:
+        SettingsError: if it is none of these.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in MIDI_SUFFIXES | {".jsonl", ".ndjson", ".csv"}:
+        raise SettingsError(f"{path}: as what? end its name in .mid, .jsonl or .csv")
+    return suffix
+
+
 def save_roll(path: Path, roll: Roll, settings: RollSettings, tempo: float = 120.0, program: int = 0) -> None:
     """Write a piece: MIDI, or, by the file's name, the pitches of each step as a line of JSON or as CSV.
 
@@ -233,15 +247,14 @@ def save_roll(path: Path, roll: Roll, settings: RollSettings, tempo: float = 120
         SettingsError: if the file's name ends in nothing of these.
         MissingExtra: if it is MIDI and mido is not installed.
     """
-    if path.suffix.lower() in MIDI_SUFFIXES:
+    suffix = check_suffix(path)
+    if suffix in MIDI_SUFFIXES:
         write_midi(path, to_notes(roll, settings, tempo), tempo, program, path.stem)
-    elif path.suffix.lower() in (".jsonl", ".ndjson"):
-        write_text(path, json.dumps({"name": path.stem, "frames": pitches_of(roll, settings)}) + "\n")
-    elif path.suffix.lower() == ".csv":
+    elif suffix == ".csv":
         rows = (" ".join(map(str, row)) or '""' for row in pitches_of(roll, settings))  # an empty line would be no row
         write_text(path, "".join(f"{row}\n" for row in ("pitches", *rows)))
     else:
-        raise SettingsError(f"{path}: as what? end its name in .mid, .jsonl or .csv")
+        write_text(path, json.dumps({"name": path.stem, "frames": pitches_of(roll, settings)}) + "\n")
 
 
 def pitches_of(roll: Roll, settings: RollSettings) -> list[list[int]]:
