@@ -47,6 +47,13 @@ DATA = {
     ),
     "classifier": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
     "conditional-language-model": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
+    "music-model": Data(
+        "pieces.jsonl",
+        "".join(
+            f'{{"frames": [[{n}, {n + 4}], [], [{n + 7}], [{n}, {n + 12}]], "name": "猫"}}\n' for n in range(60, 72)
+        ),
+        {"hidden_size": 8, "step": "1", "transpose": 2, "bptt_steps": 3},
+    ),
     "similarity": Data(
         "pairs.csv",
         "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,
@@ -206,5 +213,5 @@ def test_a_report_shows_what_the_task_has(made: Made) -> None:
             read = found["activations"]["data"]
             pieces = read["pieces"]
             assert all(len(b64decode(each["levels"])) == each["units"] * len(pieces) for each in read["layers"])
-            assert any("猫" in piece or "鱼" in piece for piece in pieces)
+            assert any("猫" in piece or "鱼" in piece or "C5" in piece for piece in pieces)
     assert all(torch.equal(value, before[name]) for name, value in weights(made.model).items())

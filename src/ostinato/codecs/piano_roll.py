@@ -109,7 +109,7 @@ class PianoRoll:
             struck_again += int((piece.roll.struck & ~Roll.of_sounding(piece.roll.sounding).struck).sum())
         if not counts["pieces"]:
             told = "; ".join(list(troubles)[:3]) + (" …" if len(troubles) > 3 else "")
-            raise DataError(f"no pieces to learn from{f': {told}' if told else ''}")
+            raise DataError(f"the files hold no piece to learn from{f': {told}' if told else ''}")
         tempo = float(np.median(tempos)) if tempos else None
         return cls(settings, struck_again > 0 if onsets is None else onsets, tempo, chain, dict(counts))
 

@@ -121,7 +121,8 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
     pieces: list[str] = []
     begins: list[int] = []
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    first = 1 if model.task == "conditional-language-model" else 0  # it reads a mark first, its last is never read
+    # these read a mark first, and their last step is never read
+    first = 1 if model.task in ("conditional-language-model", "music-model") else 0
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         with _recorded(names) as outputs:

@@ -238,9 +238,10 @@ class MusicModel(SupervisedModel):
         """The first bars of a piece, for the model card."""
         return "\n".join(self.codec.names(self.generate(steps=16, seed=0).sounding))
 
-    def pieces_of(self, row: Row) -> list[str]:
-        """The keys of each step of an example, as people write them."""
-        return self.codec.names(self.batch([row]).roll[:, 0, : self.codec.settings.keys].numpy())
+    def step_names(self, rows: Sequence[Row]) -> list[list[str]]:
+        """The keys of each step of examples, as people write them."""
+        keys = self.codec.settings.keys
+        return [self.codec.names(self.batch([row]).roll[:, 0, :keys].numpy()) for row in rows]
 
 
 def moved(roll: Tensor, keys: int, most: int) -> Tensor:
