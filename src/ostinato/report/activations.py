@@ -121,7 +121,8 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
     pieces: list[str] = []
     begins: list[int] = []
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    first = 1 if model.task == "conditional-language-model" else 0  # it reads a mark first, its last is never read
+    # these read a mark first, and their last step is never read
+    first = 1 if model.task in ("conditional-language-model", "music-model") else 0
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         with _recorded(names) as outputs:
@@ -129,12 +130,13 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
         together = {name: torch.cat(found) for name, found in outputs.items()}
         if not together:
             return None
-        for column, ids in enumerate(_sequences(model, part)):
-            ids = ids[: len(ids) - first]
+        named = model.step_names(part)
+        for column, tokens_of in enumerate(named or [_tokens(model, ids.tolist()) for ids in _sequences(model, part)]):
+            tokens_of = tokens_of[: len(tokens_of) - first]
             begins.append(len(pieces))
-            pieces += [_shown(token, at == 0, model) for at, token in enumerate(_tokens(model, ids.tolist()))]
+            pieces += tokens_of if named else [_shown(token, at == 0, model) for at, token in enumerate(tokens_of)]
             for name, found in together.items():
-                kept[name].append(found[first : first + len(ids), column].numpy())
+                kept[name].append(found[first : first + len(tokens_of), column].numpy())
             if len(pieces) >= tokens:
                 break
         if len(pieces) >= tokens:
