@@ -202,7 +202,7 @@ class Resampler:
 
         y_m = Σ_k x_k h_{m · down − k · up + L}.
 
-    A sample is given as soon as all that it is made of is there, 10 samples of the lower rate later, at constant memory.
+    A sample is given once all that it is made of is there, 10 samples of the lower rate later, at constant memory.
 
     Args:
         change: samples after for one before; see `ratio`.
