@@ -20,6 +20,10 @@ GROUP = LazyGroup(
             "Texts with labels to a model that writes a text for a label.",
         ),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
+        "frame-predictor": (
+            "ostinato.cli.fit_frame_predictor",
+            "Clips (GIF, folders of images, arrays) to a model that tells the next frames.",
+        ),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],
