@@ -23,6 +23,11 @@ def read_arrays(path: Path) -> Iterator[tuple[np.ndarray, str]]:
     try:
         if not path.stat().st_size:
             raise DataError(f"{path}: empty: expected an array")
+        with path.open("rb") as file:
+            beginning = file.read(6)
+        if not beginning.startswith((b"\x93NUMPY", b"PK")):
+            found = beginning[:4].hex(" ")
+            raise DataError(f"{path}: it begins {found}: expected NumPy's own format; nothing pickled is read")
         if not zipfile.is_zipfile(path):
             yield np.load(path, mmap_mode="r", allow_pickle=False), str(path)
             return
@@ -38,7 +43,7 @@ def read_arrays(path: Path) -> Iterator[tuple[np.ndarray, str]]:
         if isinstance(error, DataError):
             raise
         said = " ".join(str(error).split())
-        if "allow_pickle" in said or "pickled" in said:
+        if "allow_pickle" in said or "Python objects" in said:
             said = "it holds pickled Python objects, which are never read; save numbers of one shape"
         raise DataError(f"{path}: not an array that can be read: {said}") from None
 

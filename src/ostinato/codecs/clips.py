@@ -21,6 +21,8 @@ from ostinato.errors import DataError
 ANIMATIONS = ("GIF", "WebP")
 _ARRAYS = frozenset({".npy", ".npz"})
 _MOST_PIXELS = 4_000_000_000  # of all frames of an animation, as they stand in the file: about a minute of unpacking
+_LONGEST_STILL = 10  # frames; what is shown longer is a pause
+_PICTURE, _EXTENSION, _TRAILER, _CONTROL = 0x2C, 0x21, 0x3B, 0xF9
 _BEGINNINGS = {b"GIF8": ".gif", b"RIFF": ".webp", b"\x93NUM": ".npy", b"PK\x03\x04": ".npz"}
 
 
@@ -92,6 +94,7 @@ class ClipReader:
 
     def __init__(self, files: Sequence[Path], settings: ClipSettings) -> None:
         self.files, self.settings = files, settings
+        self._known: list[Clip | str] | None = None
 
     def clips(self) -> Iterator[Clip]:
         """All clips, in the order of the files; what holds none is left out, see `examples`."""
@@ -107,7 +110,7 @@ class ClipReader:
                 continue
             taken = -(-found.length // s.every)
             if taken < size:
-                more = f" of which each {s.every}th is taken" if s.every > 1 else ""
+                more = f" of which one in {s.every} is taken" if s.every > 1 else ""
                 yield Window(
                     None,
                     problem=f"a clip of {found.length} frame{'s'[: found.length != 1]}{more}: {s.input_frames} to see "
@@ -116,8 +119,13 @@ class ClipReader:
             for start in range(0, taken - size + 1, s.stride or s.target_frames):
                 yield Window(found, start)
 
-    def _found(self) -> Iterator[Clip | str]:
-        """Clips, and why a file holds none."""
+    def _found(self) -> list[Clip | str]:
+        """Clips, whose headers are read once, and why a file holds none."""
+        if self._known is None:
+            self._known = list(self._read_headers())
+        return self._known
+
+    def _read_headers(self) -> Iterator[Clip | str]:
         for kind, group in groupby(self.files, _kind_of):
             paths = list(group)
             if kind == "images":
@@ -192,41 +200,69 @@ def folder_clip(paths: list[Path], max_pixels: int) -> Clip:
 def animation_clip(path: Path, max_pixels: int) -> Clip:
     """A GIF or WebP as a clip.
 
+    Programs that write a GIF leave out a frame that is like the one before, which is then shown longer: of a GIF, a
+    frame that is shown n times as long as the shortest counts n times, up to ten; more is taken for a pause.
+
     Raises:
         DataError: if it cannot be read, is cut off, or would take too long to unpack.
     """
     with opened(path, "", max_pixels, ANIMATIONS, still=False) as image:
-        count, height, width = getattr(image, "n_frames", 1), image.height, image.width
-        if count * height * width > _MOST_PIXELS:
-            size = f"{count:,} frames of {height:,} × {width:,} pixels"
+        delays = gif_delays(path) if image.format == "GIF" else [0] * getattr(image, "n_frames", 1)
+        height, width = image.height, image.width
+        if len(delays) * height * width > _MOST_PIXELS:
+            size = f"{len(delays):,} frames of {height:,} × {width:,} pixels"
             raise DataError(f"{path}: {size}: more than {_MOST_PIXELS:,} pixels are not unpacked; cut or shrink it")
-        if image.format == "GIF" and not _has_trailer(path):
-            raise DataError(f"{path}: a damaged GIF: cut off after frame {count}: expected a whole file")
-        milliseconds = int(image.info.get("duration", 0)) or 100
         coloured = image.mode.startswith(("RGB", "YCbCr"))
         if image.mode == "P":
             palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
             used = palette[np.unique(np.asarray(image)).clip(max=len(palette) - 1)]
             coloured = bool((used != used[:, :1]).any())
+    shortest = min((delay for delay in delays if delay), default=10)
+    counts = [max(1, delay // shortest) if delay <= _LONGEST_STILL * shortest else 1 for delay in delays]
 
     def unpack(codec: ImageCodec) -> Iterator[np.ndarray]:
         with opened(path, "", max_pixels, ANIMATIONS, still=False) as image:
-            for number in range(count):
+            for number, count in enumerate(counts):
                 try:
                     image.seek(number)
                     frame = codec.fitted(image)
                 except (EOFError, OSError, SyntaxError, ValueError) as error:
-                    raise DataError(f"{path}: frame {number + 1} of {count} is damaged: {error}") from None
-                yield frame
+                    raise DataError(f"{path}: frame {number + 1} of {len(counts)} is damaged: {error}") from None
+                yield from [frame] * count
 
-    return Clip(str(path), count, height, width, coloured, unpack, milliseconds)
+    return Clip(str(path), sum(counts), height, width, coloured, unpack, 10 * shortest)
 
 
-def _has_trailer(path: Path) -> bool:
-    """Whether a GIF ends as it should, but for zeros and a few bytes that programs leave behind it."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 64))
-        return b";" in file.read()
+def gif_delays(path: Path) -> list[int]:
+    """How long each picture of a GIF is shown, in hundredths of a second; nothing is unpacked (GIF89a, section 18-27).
+
+    Raises:
+        DataError: if the file ends before it says so.
+    """
+    data, delays, delay = path.read_bytes(), [], 0
+
+    def tables(flags: int) -> int:
+        """Bytes of the table of colours that a descriptor announces."""
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    try:
+        at = 13 + tables(data[10])
+        while (kind := data[at]) != _TRAILER:
+            if kind == _PICTURE:
+                delays.append(delay)
+                at, delay = at + 11 + tables(data[at + 9]), 0
+            elif kind == _EXTENSION:
+                if data[at + 1] == _CONTROL:
+                    delay = int.from_bytes(data[at + 4 : at + 6], "little")
+                at += 2
+            else:
+                raise DataError(f"{path}: a damaged GIF: no block begins with {kind:02x} at byte {at:,}")
+            while size := data[at]:  # blocks of up to 255 bytes, ended by an empty one
+                at += 1 + size
+            at += 1
+    except IndexError:
+        raise DataError(f"{path}: a damaged GIF: cut off in frame {len(delays)}: expected a whole file") from None
+    return delays
 
 
 def array_clips(path: Path, axes: str | None) -> Iterator[Clip]:

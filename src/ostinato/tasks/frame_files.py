@@ -109,7 +109,7 @@ def picture(frame: np.ndarray, scale: int = 1) -> Any:
 def gif(frames: np.ndarray, scale: int, milliseconds: int) -> bytes:
     """Frames as an animation without end."""
     first, *others = (picture(frame, scale) for frame in frames)
-    # no frame is left out because it is like the one before
+    # a frame like the one before is left out, and that one shown longer: `animation_clip` knows
     options = {"save_all": True, "append_images": others, "duration": milliseconds, "loop": 0, "optimize": False}
     first.save(data := io.BytesIO(), "GIF", **options)
     return data.getvalue()

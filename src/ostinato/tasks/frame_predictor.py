@@ -152,7 +152,7 @@ class FramePredictor(SupervisedModel):
 
     def _why_none(self, windows: Iterable[Window]) -> str:
         reasons = sorted({window.problem for window in windows if window.problem})
-        return f"no clips to learn from{': ' if reasons else ''}{'; '.join(reasons[:3])}"
+        return f"no clips{': ' if reasons else ''}{'; '.join(reasons[:3])}"
 
     def encode(self, example: Window) -> Row:
         """Its frames."""
@@ -241,8 +241,9 @@ class FramePredictor(SupervisedModel):
         """Of uint8 [time, height, width, channels], the frames after it."""
         s = self.settings
         if len(pixels) < s.input_frames:
-            more = f", taking each {s.every}th," if s.every > 1 else ""
-            raise DataError(f"{name}:{more} {len(pixels)} frames: the model sees {s.input_frames} before it tells one")
+            more = f" taking one in {s.every}," if s.every > 1 else ""
+            found = f"{len(pixels)} frame{'s'[: len(pixels) != 1]}"
+            raise DataError(f"{name}:{more} {found}: the model sees {s.input_frames} before it tells one")
         device = next(self.network.parameters()).device
         seen = torch.from_numpy(np.ascontiguousarray(pixels[-s.input_frames :])).to(device).float().unsqueeze(1) / 255
         logits = self.network(seen, frames or s.target_frames)
