@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from ostinato.cells import SigmoidRNNCell as SigmoidRNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
+    from ostinato.conv_cells import ConvCell as ConvCell
+    from ostinato.conv_cells import ConvGRUCell as ConvGRUCell
+    from ostinato.conv_cells import ConvLSTMCell as ConvLSTMCell
+    from ostinato.conv_cells import ConvPeepholeLSTMCell as ConvPeepholeLSTMCell
+    from ostinato.conv_cells import ConvRecurrent as ConvRecurrent
     from ostinato.diagnostics.diagnosis import Diagnosis as Diagnosis
     from ostinato.diagnostics.diagnosis import diagnose as diagnose
     from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.captioner import Captioner as Captioner
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
+    from ostinato.tasks.frame_predictor import FramePredictor as FramePredictor
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.music import MusicModel as MusicModel
@@ -96,6 +102,9 @@ _PUBLIC = {
         ),
         "ostinato.cells",
     ),
+    **dict.fromkeys(
+        ("ConvCell", "ConvGRUCell", "ConvLSTMCell", "ConvPeepholeLSTMCell", "ConvRecurrent"), "ostinato.conv_cells"
+    ),
     **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
     **dict.fromkeys(("Diagnosis", "diagnose"), "ostinato.diagnostics.diagnosis"),
     "EncoderDecoder": "ostinato.encoder_decoder",
@@ -110,6 +119,7 @@ _PUBLIC = {
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
     "Captioner": "ostinato.tasks.captioner",
     "Classifier": "ostinato.tasks.classifier",
+    "FramePredictor": "ostinato.tasks.frame_predictor",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "MusicModel": "ostinato.tasks.music",

@@ -22,6 +22,10 @@ GROUP = LazyGroup(
         "captioner": ("ostinato.cli.fit_captioner", "Images with captions to a model that says what it sees."),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
         "music-model": ("ostinato.cli.fit_music_model", "Pieces of music (MIDI) to a model that makes others."),
+        "frame-predictor": (
+            "ostinato.cli.fit_frame_predictor",
+            "Clips (GIF, folders of images, arrays) to a model that tells the next frames.",
+        ),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],

@@ -52,7 +52,12 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
         model: Annotated[Path, typer.Argument(help="Folder of the model.")],
         files: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
         output: Annotated[
-            Path | None, typer.Option("--output", "-o", help="Write there; .jsonl, .csv and .tsv hold all fields.")
+            Path | None,
+            typer.Option(
+                "--output",
+                "-o",
+                help="Write there; .jsonl, .csv and .tsv hold all fields. Of frames: .gif, .npy or a folder.",
+            ),
         ] = None,
         device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -64,6 +69,10 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
         loaded = load(model, device)
         with TemporaryDirectory() as folder:
             found = resolve(files, Path(folder))
+            if output is not None and hasattr(loaded, "writes") and loaded.writes(output):
+                for line in loaded.write_predictions(found, chosen, output):
+                    print(line)
+                return
             predicted: Iterable[Predicted] = loaded.predictions(found, chosen)
             if output is None:
                 for each in predicted:

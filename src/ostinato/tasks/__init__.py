@@ -19,6 +19,7 @@ TASKS = {
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "music-model": "ostinato.tasks.music:MusicModel",
+    "frame-predictor": "ostinato.tasks.frame_predictor:FramePredictor",
     "similarity": "ostinato.tasks.similarity:Similarity",
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",

@@ -21,7 +21,7 @@ from ostinato.files import write_text
 from ostinato.table import Table
 from ostinato.tasks.corpus import SPOOLED, Sources, resolve, source_names
 from ostinato.tasks.fitting import FittedModel
-from ostinato.tasks.parts import Reader, parts
+from ostinato.tasks.parts import Part, Reader, parts
 from ostinato.training.batches import LengthBatches
 from ostinato.training.measuring import PROBE_ROWS, PROBE_STEPS
 from ostinato.training.objective import Evaluation
@@ -119,8 +119,7 @@ class SupervisedModel(FittedModel):
             about = read_json(run / "examples.json")
             codec = self.codec_type.load(folder / CODEC)
             return Prepared(codec, Table(run, "train"), Table(run, "validation"), about)
-        s = self.settings
-        train, held_out, about = parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
+        train, held_out, about = self.split(sources, validation, run)
         self._codec = self.learn_codec(train)
         (folder / CODEC).mkdir(exist_ok=True)
         self._codec.save(folder / CODEC)
@@ -131,6 +130,11 @@ class SupervisedModel(FittedModel):
         self.reporter.message(f"{len(tables[0]):,} training examples, {len(tables[1]):,} for validation")
         (run / SPOOLED).unlink(missing_ok=True)
         return Prepared(self._codec, tables[0], tables[1], about)
+
+    def split(self, sources: Sequence[str], validation: Sequence[str], run: Path) -> tuple[Part, Part, dict[str, Any]]:
+        """Training examples, those for validation, and the fingerprints of their files; see `parts`."""
+        s = self.settings
+        return parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
 
     def prepare_more(self, examples: Callable[[], Iterator[Any]], run: Path) -> dict[str, Any]:  # noqa: ARG002
         """Write what else training reads, such as other data; gives what the bundle says of it."""

@@ -1,0 +1,176 @@
+r"""Does a ConvLSTM tell moving digits better than an LSTM over whole frames, and than the last frame copied?
+
+Moving MNIST as Srivastava et al. 2015 make it (section 3.1), at half the size: two digits of 14 × 14 pixels, each the
+mean of 2 × 2 of MNIST's, begin at random places of 32 × 32 pixels, go a tenth of the way that is free for them a frame
+in random directions, and turn at the borders; where they meet the brighter pixel shows. 10 frames are seen, the next 10
+told. Training digits make the sequences of training and validation (of different digits), test digits those of test.
+
+Both are encoder and decoder of two layers of this package, trained on the same sequences by the same loop with the same
+optimiser, learning rate and schedule, for the same time of the processor: how many steps that is, is measured before.
+The epoch with the best cross-entropy on the validation sequences is kept; nothing is chosen on test.
+
+    python benchmarks/frame_predictor.py [--models conv-lstm,lstm] [--seeds 1,2,3] [--minutes 5] [--output results.json]
+    python benchmarks/frame_predictor.py --picture docs/images/frame-predictor.png [--from FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data import need
+from ostinato import FramePredictor
+
+SIDE, DIGIT, SEEN, TOLD = 32, 14, 10, 10
+TRAIN, VALIDATION, TEST = 4000, 200, 1000  # sequences
+SETTINGS: dict[str, dict[str, Any]] = {
+    "conv-lstm": {"cell": "conv-lstm", "hidden_size": 32, "kernel_size": 5, "patch_size": 4, "learning_rate": 0.003},
+    "conv-gru": {"cell": "conv-gru", "hidden_size": 32, "kernel_size": 5, "patch_size": 4, "learning_rate": 0.003},
+    "lstm": {"cell": "lstm", "hidden_size": 512, "learning_rate": 0.003},
+}
+COMMON = {"input_frames": SEEN, "target_frames": TOLD, "batch_size": 16, "num_layers": 2, "gradient_by_lag": False}
+
+
+def digits(part: str) -> np.ndarray:
+    """MNIST's images at half the size, float32 [digits, 14, 14], 0 to 255."""
+    with gzip.open(need(f"mnist/{part}-images-idx3-ubyte.gz")) as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 14, 2, 14, 2)
+    return pixels.mean((2, 4), dtype=np.float32)
+
+
+def moving(images: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sequences of two moving digits, uint8 [count, time, side, side]."""
+    draw = np.random.default_rng(seed)
+    frames = np.zeros((count, SEEN + TOLD, SIDE, SIDE), np.uint8)
+    free = SIDE - DIGIT
+    for sequence in frames:
+        for _ in range(2):
+            digit = images[draw.integers(len(images))].round().astype(np.uint8)
+            place, angle = draw.random(2), draw.random() * 2 * np.pi
+            pace = 0.1 * np.array([np.sin(angle), np.cos(angle)])
+            for frame in sequence:
+                y, x = (place * free).astype(int)
+                part = frame[y : y + DIGIT, x : x + DIGIT]
+                np.maximum(part, digit, out=part)
+                place = place + pace
+                outside = (place < 0) | (place > 1)
+                pace, place = np.where(outside, -pace, pace), place.clip(0, 1)
+    return frames
+
+
+def sequences(folder: Path) -> dict[str, Path]:
+    """Files of training, validation and test."""
+    known, unknown = digits("train"), digits("t10k")
+    made = {
+        "train": moving(known[:-5000], TRAIN, 1),
+        "validation": moving(known[-5000:], VALIDATION, 2),
+        "test": moving(unknown, TEST, 3),
+    }
+    for name, frames in made.items():
+        np.save(folder / f"{name}.npy", frames)
+    return {name: folder / f"{name}.npy" for name in made}
+
+
+def seconds_per_step(settings: dict[str, Any], files: dict[str, Path]) -> float:
+    """Of the processor, for a step of training."""
+    model = FramePredictor(**COMMON | settings, epochs=1, max_steps=1, threads=1, device="cpu")
+    model.fit(files["validation"], validation=files["validation"], progress=False)
+    batch = model.batch([{"frames": np.zeros((SEEN + TOLD) * SIDE * SIDE, np.uint8)}] * COMMON["batch_size"])
+    optimizer, taken = torch.optim.AdamW(model.network.parameters()), []
+    for _ in range(12):
+        begun = time.process_time()
+        optimizer.zero_grad()
+        model.loss(batch).backward()
+        optimizer.step()
+        taken.append(time.process_time() - begun)
+    return statistics.median(taken)
+
+
+def train(name: str, seed: int, minutes: float, files: dict[str, Path], output: Path | None) -> dict[str, Any]:
+    """A model trained for so many minutes of the processor, and its figures on test."""
+    settings = SETTINGS[name]
+    step = seconds_per_step(settings, files)
+    steps = max(10, round(60 * minutes / step))
+    per_epoch = TRAIN // COMMON["batch_size"]
+    plan = {"epochs": -(-steps // per_epoch), "max_steps": steps, "seed": seed, "threads": 1, "device": "cpu"}
+    begun = time.process_time()
+    model = FramePredictor(**COMMON | settings | plan).fit(
+        files["train"], validation=files["validation"], output=output, overwrite=True, progress=False
+    )
+    spent = time.process_time() - begun
+    found = model.evaluate(files["test"])
+    about = {"model": name, "seed": seed, "steps": steps, "seconds": round(spent), "size": model.size()}
+    return about | {"validation_loss": model.metrics["validation_loss"]} | found
+
+
+def table(results: list[dict[str, Any]]) -> None:
+    """Figures of test, means over seeds, and by frame."""
+    names = ("cross_entropy", "mse_per_frame", "mse", "ssim")
+    print("| | parameters | steps | seconds | cross-entropy a sequence | MSE a frame | MSE a pixel | SSIM |")
+    print("|---|---|---|---|---|---|---|---|")
+    for model in dict.fromkeys(each["model"] for each in results):
+        runs = [each for each in results if each["model"] == model]
+        size = runs[0]["size"].split()[0]
+        effort = [f"{statistics.mean(run[name] for run in runs):,.0f}" for name in ("steps", "seconds")]
+        cells = [spread([run[name] for run in runs]) for name in names]
+        print(f"| {model}, {len(runs)} seed{'s'[: len(runs) > 1]} | {size} | {' | '.join([*effort, *cells])} |")
+    copied = [f"{results[0]['copy_' + name]:.4g}" for name in names]
+    print(f"| the last frame, copied | | | | {' | '.join(copied)} |\n")
+    for name in ("mse", "ssim"):
+        heads = [str(row["frame"]) for row in results[0]["by_frame"]]
+        print(f"| {name} of frame | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+        for model in dict.fromkeys(each["model"] for each in results):
+            runs = [each for each in results if each["model"] == model]
+            print(f"| {model} | {' | '.join(by_frame(runs, name))} |")
+        print(f"| copied | {' | '.join(by_frame(results[:1], 'copy_' + name))} |\n")
+
+
+def by_frame(runs: list[dict[str, Any]], name: str) -> list[str]:
+    rows = zip(*(run["by_frame"] for run in runs), strict=True)
+    return [f"{statistics.mean(row[name] for row in each):.3f}" for each in rows]
+
+
+def spread(values: list[float]) -> str:
+    """Mean and, of several, the deviation."""
+    mean = f"{statistics.mean(values):.4g}"
+    return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="conv-lstm,lstm")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of the processor, for each training")
+    parser.add_argument("--set", action="append", default=[], help="NAME=VALUE: a setting of all models")
+    parser.add_argument("--folder", type=Path, help="where models and figures are kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for each in options.set:
+        key, _, value = each.partition("=")
+        COMMON[key] = json.loads(value)
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = sequences(folder)
+        for seed in map(int, options.seeds.split(",")):
+            for name in options.models.split(","):
+                found = train(name, seed, options.minutes, files, folder / f"{name}-{seed}")
+                results.append(found)
+                (folder / "results.json").write_text(json.dumps(results))
+                told = {key: value for key, value in found.items() if key != "by_frame"}
+                print(json.dumps(told), flush=True)
+    table(results)
+
+
+if __name__ == "__main__":
+    main()
