@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
+    from ostinato.tasks.forecaster import Forecaster as Forecaster
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
@@ -107,6 +108,7 @@ _PUBLIC = {
     "AcceptabilityScore": "ostinato.tasks.acceptability_score",
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
     "Classifier": "ostinato.tasks.classifier",
+    "Forecaster": "ostinato.tasks.forecaster",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",

@@ -20,6 +20,7 @@ SECOND = 1_000_000  # microseconds
 DAY = 86_400 * SECOND
 _EPOCH, _EPOCH_UTC, _MICROSECOND = datetime(1970, 1, 1), datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _UNITS: dict[str, tuple[int, Unit]] = {
+    "us": (1, "microsecond"),
     **dict.fromkeys(("ms", "millisecond"), (1000, "microsecond")),
     **dict.fromkeys(("s", "sec", "second"), (SECOND, "microsecond")),
     **dict.fromkeys(("min", "minute"), (60 * SECOND, "microsecond")),
@@ -31,7 +32,15 @@ _UNITS: dict[str, tuple[int, Unit]] = {
     **dict.fromkeys(("y", "year"), (12, "month")),
     "step": (1, "step"),
 }
-_NAMES = ((7 * DAY, "week"), (DAY, "day"), (3600 * SECOND, "h"), (60 * SECOND, "min"), (SECOND, "s"), (1000, "ms"))
+_NAMES = (
+    (7 * DAY, "week"),
+    (DAY, "day"),
+    (3600 * SECOND, "h"),
+    (60 * SECOND, "min"),
+    (SECOND, "s"),
+    (1000, "ms"),
+    (1, "us"),
+)
 _LONGEST_SEASON = 1440  # steps: a day in minutes
 
 CYCLES = ("day", "week", "year")
@@ -62,9 +71,9 @@ class Frequency(NamedTuple):
         elif self.unit == "step":
             name, count = "step", self.size
         else:
-            size, name = next(((size, name) for size, name in _NAMES if self.size % size == 0), (1, "µs"))
+            size, name = next(((size, name) for size, name in _NAMES if self.size % size == 0), (1, "us"))
             count = self.size // size
-        if name in ("h", "min", "s", "ms", "µs"):
+        if name in ("h", "min", "s", "ms", "us"):
             return f"{count}{name}"
         return name if count == 1 else f"{count} {name}s"
 

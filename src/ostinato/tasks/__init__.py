@@ -15,6 +15,7 @@ TASKS = {
     "bert": "ostinato.tasks.bert:Bert",
     "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "classifier": "ostinato.tasks.classifier:Classifier",
+    "forecaster": "ostinato.tasks.forecaster:Forecaster",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "similarity": "ostinato.tasks.similarity:Similarity",
