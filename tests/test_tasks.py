@@ -32,6 +32,8 @@ class Data(NamedTuple):
     name: str
     content: str
     settings: dict[str, Any]
+    beside: Callable[[Path], None] = lambda _: None
+    """Writes what else stands in its folder, such as the sounds or pictures that it names."""
 
 
 REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
@@ -96,6 +98,7 @@ class Made(NamedTuple):
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     data = DATA[request.param]
     folder = tmp_path_factory.mktemp(request.param)
+    data.beside(folder)
     (corpus := folder / data.name).write_bytes(data.content.replace("\n", "\r\n").encode())
     model = task_class(request.param)(**TINY | data.settings)
     return Made(model.fit(corpus, validation=corpus, output=folder / "model", progress=False), folder / "model", corpus)
@@ -214,5 +217,5 @@ def test_a_report_shows_what_the_task_has(made: Made) -> None:
             read = found["activations"]["data"]
             pieces = read["pieces"]
             assert all(len(b64decode(each["levels"])) == each["units"] * len(pieces) for each in read["layers"])
-            assert hasattr(made.model, "pieces") or any("猫" in piece or "鱼" in piece for piece in pieces)
+            assert any("猫" in piece or "鱼" in piece or " 6" in piece for piece in pieces)
     assert all(torch.equal(value, before[name]) for name, value in weights(made.model).items())

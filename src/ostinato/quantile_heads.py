@@ -74,7 +74,7 @@ class QuantileHead(nn.Module):
         if not calibrated:
             return ordered
         median = ordered[..., self.middle : self.middle + 1]
-        return median + self.factors * (ordered - median)
+        return (median + self.factors * (ordered - median)).sort(dim=-1).values  # each level has a factor of its own
 
     def point(self, found: Tensor) -> Tensor:
         """The mean if there is one, else the median, [..., target]."""

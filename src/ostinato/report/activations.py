@@ -129,27 +129,19 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
         together = {name: torch.cat(found) for name, found in outputs.items()}
         if not together:
             return None
-        for column, told in enumerate(_pieces(model, part, first)):
+        named = model.step_names(part)
+        for column, tokens_of in enumerate(named or [_tokens(model, ids.tolist()) for ids in _sequences(model, part)]):
+            tokens_of = tokens_of[: len(tokens_of) - first]
             begins.append(len(pieces))
-            pieces += told
+            pieces += tokens_of if named else [_shown(token, at == 0, model) for at, token in enumerate(tokens_of)]
             for name, found in together.items():
-                kept[name].append(found[first : first + len(told), column].numpy())
+                kept[name].append(found[first : first + len(tokens_of), column].numpy())
             if len(pieces) >= tokens:
                 break
         if len(pieces) >= tokens:
             break
     layers = {name: _quantised(np.concatenate(parts)[:tokens].T) for name, parts in kept.items()}
     return Read(pieces[:tokens], [each for each in begins if each < tokens], layers, None) if pieces else None
-
-
-def _pieces(model: Any, rows: Any, first: int) -> Iterator[list[str]]:
-    """What is shown of each step of each column of a batch of rows; a task whose steps are no tokens says it itself."""
-    if hasattr(model, "pieces"):
-        yield from model.pieces(rows)
-        return
-    for ids in _sequences(model, rows):
-        tokens = _tokens(model, ids[: len(ids) - first].tolist())
-        yield [_shown(token, at == 0, model) for at, token in enumerate(tokens)]
 
 
 def _sequences(model: Any, rows: Any) -> list[np.ndarray]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ostinato.diagnostics.findings import Language
-from ostinato.drawing import COLOURS, check_picture, picture_style, plain_text, save_picture
+from ostinato.errors import MissingExtra
+from ostinato.files import write_bytes
+from ostinato.fonts import font_families
 from ostinato.report.charts import Axis, Chart, Grid
 
 Form = Literal["png", "svg", "pdf"]
+_COLOURS = ("#1f6f8b", "#c8602b", "#5d8a3a", "#8a5a9e", "#b7902a", "#44597a", "#a8455b", "#3f8f86")
 _SHADES = ("#f6f3ea", "#d6e0da", "#94bfc6", "#4b93b0", "#25638f", "#14325c")
 _INCHES = 0.3  # of a row or a column with a name
 _LETTERS = 14  # of such a name
@@ -33,17 +38,28 @@ def draw_figures(charts: Iterable[Chart], folder: Path, form: Form = "png", lang
     Raises:
         MissingExtra: if matplotlib is not installed.
     """
-    check_picture(folder / f"figure.{form}")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "plot", "drawing figures")
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
+    style: Any = {
+        "font.family": font_families(), "svg.hashsalt": "ostinato", "axes.unicode_minus": False, "text.usetex": False,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8b94a0", "axes.titlesize": 11,
+        "axes.labelsize": 9.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5,
+        "axes.titleweight": "bold", "axes.grid": True, "grid.color": "#e4e0d6", "grid.linewidth": 0.7,
+    }  # fmt: skip
     for chart in charts:
-        paths.append(folder / f"{chart.name}.{form}")
-        with picture_style():
+        with mpl.rc_context(style):
             figure = Figure(figsize=_size(chart), layout="constrained")
             _draw(figure, chart, lang)
-            save_picture(figure, paths[-1])
+            picture = BytesIO()
+            metadata = {"Date": None} if form == "svg" else {"CreationDate": None} if form == "pdf" else None
+            figure.savefig(picture, format=form, dpi=200, metadata=metadata)  # the same chart gives the same bytes
+        paths.append(folder / f"{chart.name}.{form}")
+        write_bytes(paths[-1], picture.getvalue())
     return paths
 
 
@@ -72,7 +88,7 @@ def _draw(figure: Any, chart: Chart, lang: Language) -> None:
         if chart.second.share:
             second.set_ylim(0, 1.02)
     for index, line in enumerate(chart.lines):
-        colour = COLOURS[(index if line.colour is None else line.colour) % len(COLOURS)]
+        colour = _COLOURS[(index if line.colour is None else line.colour) % len(_COLOURS)]
         where = second if line.second and second is not None else axes
         y = np.asarray(line.y, float)
         y = np.where(y > 0, y, np.nan) if chart.y.log and not line.second else y
@@ -129,6 +145,15 @@ def _grid(figure: Any, axes: Any, grid: Grid, lang: Language) -> None:
         for (row, column), value in np.ndenumerate(np.asarray(grid.values)):
             dark = value > 0.55 * float(np.max(grid.values))
             axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=8, color="w" if dark else "#1b2330")
+
+
+def plain_text(text: str) -> str:
+    r"""A text that matplotlib does not take for mathematics.
+
+    >>> plain_text("5 $ and 6 $")
+    '5 \\$ and 6 \\$'
+    """
+    return text.replace("$", r"\$")
 
 
 def _cut(name: Any) -> str:

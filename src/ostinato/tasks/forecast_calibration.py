@@ -48,7 +48,7 @@ def calibrate(model: Any, batches: Iterable[Any]) -> dict[str, float]:
         factors = conformal_factors(y[..., target][there], q[:, :, target][there], levels.tolist())
         head.factors[target] = torch.from_numpy(factors)
     middle = q[..., head.middle : head.middle + 1]
-    q = middle + head.factors.cpu().numpy() * (q - middle)
+    q = np.sort(middle + head.factors.cpu().numpy() * (q - middle), axis=-1)
     z = norm.ppf(distribution(y, q, levels))
     for target in range(y.shape[2]):
         pairs = np.stack([z[:-1, :, target].ravel(), z[1:, :, target].ravel()])

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ostinato.drawing import COLOURS, check_picture, picture_style, plain_text, save_picture
+from ostinato.errors import MissingExtra, SettingsError
+from ostinato.files import write_bytes
+from ostinato.fonts import font_families
 from ostinato.time_stamps import read_stamp
 
 if TYPE_CHECKING:
     from ostinato.tasks.forecaster import Forecast
 
-_WAS, _WILL = "#44597a", COLOURS[1]
+FORMS = ("png", "svg", "pdf")
+_WAS, _WILL = "#44597a", "#c8602b"
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "ostinato", "axes.unicode_minus": False, "text.usetex": False, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.edgecolor": "#8b94a0", "axes.titlesize": 10, "axes.titleweight": "bold",
+    "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8.5, "axes.grid": True, "grid.color": "#e4e0d6",
+}  # fmt: skip
+
+
+def check_picture(path: Path) -> None:
+    """See that a picture can be drawn there.
+
+    Raises:
+        SettingsError: if its name is not that of a form in `FORMS`.
+        MissingExtra: if matplotlib is not installed.
+    """
+    if path.suffix.removeprefix(".") not in FORMS:
+        raise SettingsError(f"{path}: a picture is a {', '.join('.' + form for form in FORMS)} file")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "plot", "drawing forecasts")
 
 
 def draw(
@@ -34,23 +57,27 @@ def draw(
         MissingExtra: if matplotlib is not installed.
     """
     check_picture(path)
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     fields = [(each, at) for each in forecasts for at in range(len(targets))]
     columns = 1 if len(fields) == 1 else 2
     rows = -(-max(1, len(fields)) // columns)
-    with picture_style():
+    with mpl.rc_context(_STYLE | {"font.family": font_families()}):
         figure = Figure(figsize=(7.2 if columns == 1 else 10.8, 3.4 if rows == 1 else 2.4 * rows), layout="constrained")
         for number, (forecast, at) in enumerate(fields):
             axes = figure.add_subplot(rows, columns, number + 1)
             _field(axes, forecast, at, [forecast.quantiles[:, at] @ weights for weights in edges])
             names = [forecast.series] if forecast.series else []
-            axes.set_title(plain_text(" · ".join([*names, targets[at]])), loc="left")
+            axes.set_title(" · ".join([*names, targets[at]]).replace("$", r"\$"), loc="left")
             if number == 0:
                 handles = axes.get_lines()[:2] + axes.collections[:1]
                 figure.legend(handles, ["was", "forecast", f"{interval:.0%} interval"], loc="outside lower left",
                               ncols=3, frameon=False)  # fmt: skip
-        save_picture(figure, path)
+        picture, form = BytesIO(), path.suffix.removeprefix(".")
+        metadata = {"Date": None} if form == "svg" else {"CreationDate": None} if form == "pdf" else None
+        figure.savefig(picture, format=form, dpi=150, metadata=metadata)  # the same forecasts give the same bytes
+    write_bytes(path, picture.getvalue())
 
 
 def _field(axes: Any, forecast: Forecast, at: int, edges: Sequence[np.ndarray]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ostinato.errors import SettingsError
+from ostinato.tasks.forecast_picture import check_picture, draw
 from ostinato.tasks.model import Predicted
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def predictions(model: Any, files: Sequence[Path], options: PredictSettings) -> 
     levels = np.array(model.settings.quantiles)
     edges = [_at(levels, (1 - options.interval) / 2), _at(levels, (1 + options.interval) / 2)]
     reading = {name: getattr(options, name) for name in ("format", "encoding", "errors")}
+    if options.plot:
+        check_picture(Path(options.plot))  # before any work
     shown: list[Forecast] = []
     names: set[str] = set()
     for forecast in model.predict(files, **reading):
@@ -47,8 +50,6 @@ def predictions(model: Any, files: Sequence[Path], options: PredictSettings) -> 
     if odd := sorted(set(options.only) - names):
         raise SettingsError(f"--only {odd[0]}: the files have no such series, but {', '.join(sorted(names)[:5])}")
     if options.plot:
-        from ostinato.tasks.forecast_picture import draw
-
         draw(shown, model.codec.targets, edges, options.interval, Path(options.plot))
 
 

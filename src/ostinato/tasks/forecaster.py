@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +17,15 @@ from ostinato import bundle
 from ostinato.attention import MultiplicativeAttention
 from ostinato.bundle import CODEC, read_json
 from ostinato.codecs.series_codec import COLUMNS, SeriesCodec
-from ostinato.errors import DataError, SettingsError
+from ostinato.errors import DataError
 from ostinato.files import write_text
 from ostinato.quantile_heads import QuantileHead
 from ostinato.series import Series, SeriesReader, SeriesSettings, target_names
 from ostinato.table import Table
 from ostinato.tasks.corpus import SPOOLED, Sources, resolve
 from ostinato.tasks.forecast_calibration import calibrate
+from ostinato.tasks.forecast_paths import GenerateSettings, paths_of, write_paths
+from ostinato.tasks.forecast_rows import predictions
 from ostinato.tasks.forecast_scores import Actual, ForecastTally
 from ostinato.tasks.forecaster_network import DirectForecaster, RecurrentForecaster
 from ostinato.tasks.forecaster_settings import ForecasterSettings, PredictSettings
@@ -73,6 +77,7 @@ class Forecaster(SupervisedModel):
     pipeline_tag = "time-series-forecasting"
     Settings = ForecasterSettings
     PredictSettings = PredictSettings
+    GenerateSettings = GenerateSettings
     codec_type = SeriesCodec
     columns = COLUMNS
     length_column = "values"
@@ -202,13 +207,15 @@ class Forecaster(SupervisedModel):
         """How many are read of rows with so many values."""
         return np.minimum(values // len(self.codec.targets) - self.codec.horizon, self.window_settings.context)
 
-    def pieces(self, rows: Sequence[Row]) -> Iterator[list[str]]:
-        """What a report shows of each step that was read: the stamp and the first target."""
+    def step_names(self, rows: Sequence[Row]) -> list[list[str]]:
+        """What a report shows of each step that was read: the first target."""
+        found = []
         batch = self.batch(rows)
         k = len(self.codec.targets)
         for row, steps, end in zip(rows, batch.lengths.tolist(), batch.places[:, 1].tolist(), strict=True):
             values = self.codec.outer(np.asarray(row["values"])[::k])[end - steps : end]
-            yield [f" {value:.4g}" for value in values.tolist()]
+            found.append([f" {value:.4g}" for value in values.tolist()])
+        return found
 
     def count(self, batch: WindowBatch) -> int:
         """Targets that are not missing."""
@@ -218,11 +225,11 @@ class Forecaster(SupervisedModel):
         """The pinball loss of all levels."""
         return self.network.head.loss(self.network(batch), batch.targets, batch.known)
 
-    @torch.inference_mode()
     def measure(self, batches: Iterable[tuple[WindowBatch, Actual]]) -> dict[str, float]:
         """The mean loss of a value, and the figures of a `ForecastTally`; with those of the seasonal naive forecast."""
         return self.tallied(batches)[0]
 
+    @torch.inference_mode()
     def tallied(self, batches: Iterable[tuple[WindowBatch, Actual]]) -> tuple[dict[str, float], dict[str, Any]]:
         """The figures, and those of all simple forecasts by their names."""
         head, total, known = self.network.head, 0.0, 0
@@ -270,16 +277,12 @@ class Forecaster(SupervisedModel):
         Raises:
             DataError: if they cannot be read, or something is missing that the model needs.
         """
-        import tempfile
-
         with tempfile.TemporaryDirectory() as scratch:
             sources = [corpus] if isinstance(corpus, str | Path) else corpus
             yield from self.forecast(self.reader(resolve(sources, Path(scratch)), **reading).examples())
 
     def forecast(self, series: Iterable[Series]) -> Iterator[Forecast]:
         """What comes after the last value of series, in their order."""
-        from collections import deque
-
         waiting: deque[Series] = deque()
 
         def rows(each: Series) -> Row:
@@ -309,9 +312,26 @@ class Forecaster(SupervisedModel):
 
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
         """A row a step and series; see `ostinato predict`."""
-        from ostinato.tasks.forecast_rows import predictions
-
         return predictions(self, files, options)
+
+    def generate(
+        self, corpus: Sources, steps: int | None = None, samples: int = 1, seed: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Paths that each series of files might take: name → float64 [samples, steps, target]; see `paths_of`."""
+        with tempfile.TemporaryDirectory() as scratch:
+            sources = [corpus] if isinstance(corpus, str | Path) else corpus
+            series = self.reader(resolve(sources, Path(scratch))).examples()
+            return {each.name: paths for each, paths in paths_of(self, series, steps, samples, seed)}
+
+    def write_generated(self, output: Path, options: GenerateSettings) -> dict[str, Any]:
+        """Paths to a file; see `ostinato generate`."""
+        return write_paths(self, output, options)
+
+    def backtest(self, corpus: Sources, **options: Any) -> Any:
+        """Forecasts from rolling origins, beside simpler methods; see `ostinato.tasks.backtest.backtest`."""
+        from ostinato.tasks.backtest import backtest  # which scores forecasters
+
+        return backtest(self, corpus, **options)
 
 
 def cut(series: Series, steps: int) -> Series:
@@ -319,11 +339,3 @@ def cut(series: Series, steps: int) -> Series:
     values, observed = series.values.copy(), series.observed.copy()
     values[steps:], observed[steps:] = np.nan, np.nan
     return series._replace(values=values, observed=observed)
-
-
-def no_such_level(level: float, levels: Sequence[float]) -> SettingsError:
-    """What to say of a quantile that was not learned."""
-    known = ", ".join(f"{each:g}" for each in levels)
-    return SettingsError(
-        f"the quantile {level:g} lies beyond those that were learned ({known}): train with --quantiles {level:g},…"
-    )
