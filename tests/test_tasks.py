@@ -34,7 +34,7 @@ class Data(NamedTuple):
     name: str
     content: str | bytes
     settings: dict[str, Any]
-    beside: Callable[[Path], None] = lambda folder: None
+    beside: Callable[[Path], None] = lambda _: None
     """Writes what else stands in its folder, such as the sounds or pictures that it names."""
 
 
@@ -82,6 +82,17 @@ DATA = {
         saved(np.arange(4 * 30 * 12 * 12).reshape(4, 30, 12, 12).astype(np.uint8)),
         {"hidden_size": 3, "input_frames": 3, "target_frames": 2},
     ),
+    "forecaster": Data(
+        "sales.csv",
+        "店,date,units,price\n"
+        + "".join(
+            f"{s},2024-{1 + d // 28:02}-{1 + d % 28:02},{(d * 3 + i) % 7 + i},{d % 5}\n"
+            for i, s in enumerate("a猫")
+            for d in range(28)
+        )
+        + "".join(f"{s},2024-01-{day},,1\n" for s in "a猫" for day in (29, 30, 31)),
+        {"hidden_size": 8, "series": ["店"], "target": ["units"], "known": ["price"], "horizon": 3, "context": 8},
+    ),
     "similarity": Data(
         "pairs.csv",
         "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,
@@ -125,6 +136,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     data.beside(folder)
     content = data.content if isinstance(data.content, bytes) else data.content.replace("\n", "\r\n").encode()
     (corpus := folder / data.name).write_bytes(content)
+    (corpus := folder / data.name).write_bytes(data.content.replace("\n", "\r\n").encode())
     model = task_class(request.param)(**TINY | data.settings)
     return Made(model.fit(corpus, validation=corpus, output=folder / "model", progress=False), folder / "model", corpus)
 
@@ -191,7 +203,7 @@ def test_bad_files_are_told_and_lose_nothing(made: Made, tmp_path: Path) -> None
     if isinstance(DATA[made.model.task].content, bytes):
         damaged, how = made.corpus.read_bytes()[:-9], r"wrong\.\w+: not an array that can be read"
     else:
-        damaged, how = made.corpus.read_bytes() + b"\xff\xfe\n", r"wrong\.\w+: line \d+, byte \d+: ff"
+        damaged, how = made.corpus.read_bytes() + b"\xff\xfe\n", r"wrong\.\w+: line \d+, byte [\d,]+: ff"
     (wrong := tmp_path / f"wrong{suffix}").write_bytes(damaged)
     before = {path.name: path.read_bytes() for path in made.folder.iterdir() if path.is_file()}
     for path, told in ((empty, r"empty|no examples|holds? no"), (wrong, how)):
@@ -248,4 +260,5 @@ def test_a_report_shows_what_the_task_has(made: Made) -> None:
             pieces = read["pieces"]
             assert all(len(b64decode(each["levels"])) == each["units"] * len(pieces) for each in read["layers"])
             assert any("猫" in piece or "鱼" in piece or "C5" in piece for piece in pieces)
+            assert any("猫" in piece or "鱼" in piece or " 6" in piece for piece in pieces)
     assert all(torch.equal(value, before[name]) for name, value in weights(made.model).items())

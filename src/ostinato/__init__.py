@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.captioner import Captioner as Captioner
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
+    from ostinato.tasks.forecaster import Forecaster as Forecaster
     from ostinato.tasks.frame_predictor import FramePredictor as FramePredictor
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
@@ -120,6 +121,7 @@ _PUBLIC = {
     "Captioner": "ostinato.tasks.captioner",
     "Classifier": "ostinato.tasks.classifier",
     "FramePredictor": "ostinato.tasks.frame_predictor",
+    "Forecaster": "ostinato.tasks.forecaster",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "MusicModel": "ostinato.tasks.music",

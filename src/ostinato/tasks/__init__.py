@@ -16,6 +16,7 @@ TASKS = {
     "captioner": "ostinato.tasks.captioner:Captioner",
     "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "classifier": "ostinato.tasks.classifier:Classifier",
+    "forecaster": "ostinato.tasks.forecaster:Forecaster",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "music-model": "ostinato.tasks.music:MusicModel",

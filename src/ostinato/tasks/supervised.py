@@ -173,6 +173,10 @@ class SupervisedModel(FittedModel):
 
         return LengthBatches(table.lengths(self.length_column), batch_size or self.settings.batch_size, collate, seed)
 
+    def steps(self, lengths: np.ndarray) -> np.ndarray:
+        """How many steps the network reads of rows whose `length_column` is so long."""
+        return lengths
+
     def objective(self, corpus: Prepared) -> FromExamples:
         """What training descends."""
         return FromExamples(self, corpus)
@@ -241,7 +245,7 @@ class FromExamples:
         self.windows = model.batches(corpus.train, model.settings.seed)
         self.validation = model.batches(corpus.validation)
         table, column = corpus.validation, model.length_column
-        probed = probed_rows(table.lengths(column))
+        probed = probed_rows(model.steps(table.lengths(column)))
         self._probed = model.batch([{name: table.entry(name, row) for name in model.columns} for row in probed])
 
     def begin_epoch(self, epoch: int) -> None:
