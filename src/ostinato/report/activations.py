@@ -121,7 +121,7 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
     pieces: list[str] = []
     begins: list[int] = []
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    first = 1 if model.task == "conditional-language-model" else 0  # it reads a mark first, its last is never read
+    first, unread = model.read_from  # of a batch's steps and of an example's items
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         with _recorded(names) as outputs:
@@ -130,7 +130,7 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
         if not together:
             return None
         for column, ids in enumerate(_sequences(model, part)):
-            ids = ids[: len(ids) - first]
+            ids = ids[: len(ids) - unread]
             begins.append(len(pieces))
             pieces += [_shown(token, at == 0, model) for at, token in enumerate(_tokens(model, ids.tolist()))]
             for name, found in together.items():

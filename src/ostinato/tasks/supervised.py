@@ -21,7 +21,7 @@ from ostinato.files import write_text
 from ostinato.table import Table
 from ostinato.tasks.corpus import SPOOLED, Sources, resolve, source_names
 from ostinato.tasks.fitting import FittedModel
-from ostinato.tasks.parts import Reader, parts
+from ostinato.tasks.parts import Part, Reader, parts
 from ostinato.training.batches import LengthBatches
 from ostinato.training.measuring import PROBE_ROWS, PROBE_STEPS
 from ostinato.training.objective import Evaluation
@@ -59,6 +59,8 @@ class SupervisedModel(FittedModel):
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
+    read_from: ClassVar[tuple[int, int]] = (0, 0)
+    """The step of a batch that reads the first of them, and how many at the end are never read."""
     criterion: str
     """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
 
@@ -115,8 +117,7 @@ class SupervisedModel(FittedModel):
             about = read_json(run / "examples.json")
             codec = self.codec_type.load(folder / CODEC)
             return Prepared(codec, Table(run, "train"), Table(run, "validation"), about)
-        s = self.settings
-        train, held_out, about = parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
+        train, held_out, about = self.parts(sources, validation, run)
         self._codec = self.learn_codec(train)
         (folder / CODEC).mkdir(exist_ok=True)
         self._codec.save(folder / CODEC)
@@ -127,6 +128,11 @@ class SupervisedModel(FittedModel):
         self.reporter.message(f"{len(tables[0]):,} training examples, {len(tables[1]):,} for validation")
         (run / SPOOLED).unlink(missing_ok=True)
         return Prepared(self._codec, tables[0], tables[1], about)
+
+    def parts(self, sources: Sequence[str], validation: Sequence[str], run: Path) -> tuple[Part, Part, dict[str, Any]]:
+        """Training examples, those for validation, and what the bundle says of both; see `ostinato.tasks.parts`."""
+        s = self.settings
+        return parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
 
     def prepare_more(self, examples: Callable[[], Iterator[Any]], run: Path) -> dict[str, Any]:  # noqa: ARG002
         """Write what else training reads, such as other data; gives what the bundle says of it."""
