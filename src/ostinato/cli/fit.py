@@ -20,6 +20,8 @@ GROUP = LazyGroup(
             "Texts with labels to a model that writes a text for a label.",
         ),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
+        "recommender": ("ostinato.cli.fit_recommender", "Event logs to a model that tells the next item."),
+        "playlist": ("ostinato.cli.fit_playlist", "Playlists to a model that makes one from a name."),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],

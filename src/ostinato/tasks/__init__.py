@@ -17,6 +17,8 @@ TASKS = {
     "classifier": "ostinato.tasks.classifier:Classifier",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
+    "playlist": "ostinato.tasks.playlist:Playlist",
+    "recommender": "ostinato.tasks.recommender:Recommender",
     "similarity": "ostinato.tasks.similarity:Similarity",
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
