@@ -93,6 +93,18 @@ DATA = {
         + "".join(f"{s},2024-01-{day},,1\n" for s in "a猫" for day in (29, 30, 31)),
         {"hidden_size": 8, "series": ["店"], "target": ["units"], "known": ["price"], "horizon": 3, "context": 8},
     ),
+    "playlist": Data(
+        "playlists.csv",
+        "playlist,track,artist\n"
+        + "".join(f"p{n},{'茶鱼猫cup'[(n + t) % 6]},{'ab'[(n + t) % 2]}\n" for n in range(24) for t in range(4)),
+        {"hidden_size": 8, "embedding_size": 6},
+    ),
+    "recommender": Data(
+        "events.csv",
+        "user,item,ts\n"
+        + "".join(f"u{n},{'茶鱼cup'[(n + t) % 5]},{100 * n + t}\n" for n in range(18) for t in range(4)),
+        {"hidden_size": 8, "bptt_steps": 3},
+    ),
     "similarity": Data(
         "pairs.csv",
         "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,

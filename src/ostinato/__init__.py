@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.music import MusicModel as MusicModel
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.playlist import Playlist as Playlist
+    from ostinato.tasks.recommender import Recommender as Recommender
     from ostinato.tasks.similarity import Similarity as Similarity
     from ostinato.tasks.tagger import Tagger as Tagger
     from ostinato.tasks.translator import Translator as Translator
@@ -128,6 +130,8 @@ _PUBLIC = {
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "Tagger": "ostinato.tasks.tagger",
     "Translator": "ostinato.tasks.translator",
+    "Playlist": "ostinato.tasks.playlist",
+    "Recommender": "ostinato.tasks.recommender",
     "Recursive": "ostinato.trees",
     "Similarity": "ostinato.tasks.similarity",
     "TreeClassifier": "ostinato.tasks.tree_classifier",

@@ -27,6 +27,8 @@ GROUP = LazyGroup(
             "ostinato.cli.fit_frame_predictor",
             "Clips (GIF, folders of images, arrays) to a model that tells the next frames.",
         ),
+        "recommender": ("ostinato.cli.fit_recommender", "Event logs to a model that tells the next item."),
+        "playlist": ("ostinato.cli.fit_playlist", "Playlists to a model that makes one from a name."),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],

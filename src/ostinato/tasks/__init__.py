@@ -21,6 +21,8 @@ TASKS = {
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
     "music-model": "ostinato.tasks.music:MusicModel",
     "frame-predictor": "ostinato.tasks.frame_predictor:FramePredictor",
+    "playlist": "ostinato.tasks.playlist:Playlist",
+    "recommender": "ostinato.tasks.recommender:Recommender",
     "similarity": "ostinato.tasks.similarity:Similarity",
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",

@@ -59,6 +59,8 @@ class SupervisedModel(FittedModel):
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
+    read_from: ClassVar[tuple[int, int]] = (0, 0)
+    """The step of a batch that reads the first of them, and how many at the end are never read."""
     criterion: str
     """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
 
