@@ -16,11 +16,12 @@ from pydantic import Field, model_validator
 from ostinato import bundle
 from ostinato.errors import DataError
 from ostinato.records import Record
-from ostinato.tasks.classifier import Classifier, Texts
+from ostinato.tasks.classifier import Classifier
 from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.classifying import PredictSettings
 from ostinato.tasks.committee import members_of
 from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
+from ostinato.tasks.labelling import LabelledBatch
 from ostinato.tasks.late_fusion import FusedText
 from ostinato.tasks.real_sentences import RealSettings, learn_real_sentences, real_lines, write_real_sentences
 from ostinato.tasks.supervised import Prepared
@@ -145,13 +146,13 @@ class Acceptability(Classifier):
         if self.settings.passes:
             self.data |= learn_real_sentences(self, corpus, folder)
 
-    def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
+    def measure(self, batches: Iterable[LabelledBatch]) -> dict[str, float]:
         """As of any classifier, but Matthews' correlation at the best border: that chooses the best epoch."""
         held = list(batches)
         return super().measure(held) | {"mcc": self._best(held)[1]}
 
     @torch.inference_mode()
-    def _best(self, batches: Iterable[Texts]) -> tuple[float, float]:
+    def _best(self, batches: Iterable[LabelledBatch]) -> tuple[float, float]:
         """The border of p, and Matthews' correlation there."""
         p, right = [], []
         for batch in batches:
