@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.sequence_classifier import SequenceClassifier as SequenceClassifier
     from ostinato.tasks.similarity import Similarity as Similarity
     from ostinato.tasks.tagger import Tagger as Tagger
     from ostinato.tasks.translator import Translator as Translator
@@ -113,6 +114,7 @@ _PUBLIC = {
     "Tagger": "ostinato.tasks.tagger",
     "Translator": "ostinato.tasks.translator",
     "Recursive": "ostinato.trees",
+    "SequenceClassifier": "ostinato.tasks.sequence_classifier",
     "Similarity": "ostinato.tasks.similarity",
     "TreeClassifier": "ostinato.tasks.tree_classifier",
     **dict.fromkeys(("SeqToSeq", "TreeToVec", "VecToSeq"), "ostinato.topologies"),

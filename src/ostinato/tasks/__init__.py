@@ -17,6 +17,7 @@ TASKS = {
     "classifier": "ostinato.tasks.classifier:Classifier",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
     "linear-classifier": "ostinato.tasks.linear_classifier:LinearClassifier",
+    "sequence-classifier": "ostinato.tasks.sequence_classifier:SequenceClassifier",
     "similarity": "ostinato.tasks.similarity:Similarity",
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",

@@ -17,7 +17,7 @@ from ostinato.errors import DataError
 from ostinato.records import LABEL, TEXT, Record, RecordFormat, RecordReader, record_format
 from ostinato.settings import Settings
 
-_LABEL_COLUMNS = ("label", "labels")
+LABEL_COLUMNS = ("label", "labels")
 
 
 class ExampleSettings(Settings):
@@ -86,7 +86,9 @@ class ExampleReader:
             DataError: with file and line, if a file cannot be read, a column is not there, or a row has no label.
         """
         for record in self.records():
-            yield Example(self.text_of(record), self._labels(record))
+            yield Example(
+                self.text_of(record), labels_of(record, self.label_column(record), self.settings.label_separator)
+            )
 
     def texts(self) -> Iterator[str]:
         """Texts alone, of files that need have no labels."""
@@ -95,7 +97,7 @@ class ExampleReader:
     def fingerprint(self) -> dict[str, Any]:
         """What the files hold, as the bundle says it; of Parquet the bytes, of all else the text."""
         if any(path.suffix == ".parquet" for path in self.files) or self.settings.format == "parquet":
-            return _bytes_of(self.files)
+            return bytes_of(self.files)
         return asdict(fingerprint(TextReader(self.files, self.settings.encoding, self.settings.errors)))
 
     def text_of(self, record: Record) -> str:
@@ -106,7 +108,7 @@ class ExampleReader:
         """
         column = self.settings.text
         if column is None:
-            others = [name for name in record.fields if name not in (*_LABEL_COLUMNS, self.settings.label)]
+            others = [name for name in record.fields if name not in (*LABEL_COLUMNS, self.settings.label)]
             column = others[0] if len(others) == 1 and TEXT not in record.fields else None
         return record.text(column if column is not None else RecordReader.text_column(record))
 
@@ -116,7 +118,7 @@ class ExampleReader:
         Raises:
             DataError: if no column is it.
         """
-        column = self.settings.label or next((name for name in _LABEL_COLUMNS if name in record.fields), None)
+        column = self.settings.label or next((name for name in LABEL_COLUMNS if name in record.fields), None)
         if column is None:
             held = ", ".join(record.fields)
             raise DataError(
@@ -125,29 +127,33 @@ class ExampleReader:
             )
         return column
 
-    def _labels(self, record: Record) -> tuple[str, ...]:
-        found = record.value(self.label_column(record))
-        if isinstance(found, str):
-            separator = self.settings.label_separator
-            found = found.split(separator) if separator else [found]
-        labels = tuple(
-            dict.fromkeys(self._label(each, record) for each in (found if isinstance(found, list) else [found]))
-        )
-        labels = tuple(label for label in labels if label)
-        if not labels:
-            raise DataError(f"{record.where}: there is no label")
-        return labels
 
-    @staticmethod
-    def _label(found: Any, record: Record) -> str:
-        if isinstance(found, str):
-            return found.strip()
-        if found is None or isinstance(found, dict | list):
-            raise DataError(f"{record.where}: expected a label, found {json.dumps(found, default=str)[:40]}")
-        return json.dumps(found, default=str)  # a number, true, or a date
+def labels_of(record: Record, column: str, separator: str | None) -> tuple[str, ...]:
+    """The labels that a row has in a column.
+
+    Raises:
+        DataError: if there is none.
+    """
+    found = record.value(column)
+    if isinstance(found, str):
+        found = found.split(separator) if separator else [found]
+    labels = tuple(dict.fromkeys(_label(each, record) for each in (found if isinstance(found, list) else [found])))
+    labels = tuple(label for label in labels if label)
+    if not labels:
+        raise DataError(f"{record.where}: there is no label")
+    return labels
 
 
-def _bytes_of(files: Sequence[Path]) -> dict[str, Any]:
+def _label(found: Any, record: Record) -> str:
+    if isinstance(found, str):
+        return found.strip()
+    if found is None or isinstance(found, dict | list):
+        raise DataError(f"{record.where}: expected a label, found {json.dumps(found, default=str)[:40]}")
+    return json.dumps(found, default=str)  # a number, true, or a date
+
+
+def bytes_of(files: Sequence[Path]) -> dict[str, Any]:
+    """SHA-256 and number of the bytes of files, as the bundle says them."""
     digest, size = hashlib.sha256(), 0
     for path in files:
         with path.open("rb") as file:
