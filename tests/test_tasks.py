@@ -32,6 +32,8 @@ class Data(NamedTuple):
     name: str
     content: str
     settings: dict[str, Any]
+    beside: Callable[[Path], None] = lambda _: None
+    """Writes what else stands in its folder, such as the sounds or pictures that it names."""
 
 
 REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
@@ -85,6 +87,7 @@ class Made(NamedTuple):
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     data = DATA[request.param]
     folder = tmp_path_factory.mktemp(request.param)
+    data.beside(folder)
     (corpus := folder / data.name).write_bytes(data.content.replace("\n", "\r\n").encode())
     model = task_class(request.param)(**TINY | data.settings)
     return Made(model.fit(corpus, validation=corpus, output=folder / "model", progress=False), folder / "model", corpus)

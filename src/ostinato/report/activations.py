@@ -129,12 +129,13 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
         together = {name: torch.cat(found) for name, found in outputs.items()}
         if not together:
             return None
-        for column, ids in enumerate(_sequences(model, part)):
-            ids = ids[: len(ids) - first]
+        named = model.step_names(part)
+        for column, tokens_of in enumerate(named or [_tokens(model, ids.tolist()) for ids in _sequences(model, part)]):
+            tokens_of = tokens_of[: len(tokens_of) - first]
             begins.append(len(pieces))
-            pieces += [_shown(token, at == 0, model) for at, token in enumerate(_tokens(model, ids.tolist()))]
+            pieces += tokens_of if named else [_shown(token, at == 0, model) for at, token in enumerate(tokens_of)]
             for name, found in together.items():
-                kept[name].append(found[first : first + len(ids), column].numpy())
+                kept[name].append(found[first : first + len(tokens_of), column].numpy())
             if len(pieces) >= tokens:
                 break
         if len(pieces) >= tokens:

@@ -106,6 +106,10 @@ class SupervisedModel(FittedModel):
     def batch(self, rows: Sequence[Row]) -> Any:
         """A batch, a tuple of tensors, of rows."""
 
+    def step_names(self, rows: Sequence[Row]) -> list[list[str]] | None:  # noqa: ARG002
+        """What each step of rows is called where a report shows it; None: they are tokens of the vocabulary."""
+        return None
+
     @abstractmethod
     def count(self, batch: Any) -> int:
         """What the loss is a sum over."""
