@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
+    from ostinato.tasks.music import MusicModel as MusicModel
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
     from ostinato.tasks.sequence_classifier import SequenceClassifier as SequenceClassifier
     from ostinato.tasks.similarity import Similarity as Similarity
@@ -110,6 +111,7 @@ _PUBLIC = {
     "Classifier": "ostinato.tasks.classifier",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
+    "MusicModel": "ostinato.tasks.music",
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "Tagger": "ostinato.tasks.tagger",
     "Translator": "ostinato.tasks.translator",

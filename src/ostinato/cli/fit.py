@@ -20,6 +20,7 @@ GROUP = LazyGroup(
             "Texts with labels to a model that writes a text for a label.",
         ),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
+        "music-model": ("ostinato.cli.fit_music_model", "Pieces of music (MIDI) to a model that makes others."),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },
     help=COMMANDS["fit"][1],
