@@ -5,6 +5,10 @@ from __future__ import annotations
 from ostinato.analysis import AnalyzerSettings
 from ostinato.cli.classifiers import CLASSIFIERS, by_input
 from ostinato.cli.fit_by_model import fit_by_model_app
+from ostinato.codecs.audio import AudioSettings
+from ostinato.codecs.frames import ItemSettings
+from ostinato.codecs.images import ImageSettings
+from ostinato.codecs.music import RollSettings
 from ostinato.features.tf_idf import TfIdfSettings
 from ostinato.tasks.examples import ExampleSettings
 from ostinato.tasks.sequence_classifier import FrameSettings, SequenceClassifier
@@ -28,6 +32,10 @@ app = fit_by_model_app(
         "Text": AnalyzerSettings,
         "Linear: terms": TfIdfSettings,
         "Sequences (--input)": SequencePanel,
+        "Items (--input items)": ItemSettings,
+        "Sound (--input audio)": AudioSettings,
+        "Pictures (--input images)": ImageSettings,
+        "Music (--input midi)": RollSettings,
         "Training": TrainingSettings,
     },
     "Files (CSV, TSV, JSONL, Parquet, fastText's), a folder with one folder of texts for each label, patterns, or - "

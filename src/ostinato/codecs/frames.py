@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
 from ostinato.codecs.vocabulary import Vocabulary
 from ostinato.errors import DataError
+from ostinato.settings import Settings
 
 ScalingKind = Literal["auto", "training", "sequence", "none"]
 
 
 class FrameCodec(ABC):
-    """What a raw sequence is, and the vectors of its steps; its fields are what JSON has, and stand in the bundle."""
+    """What a raw sequence is, and the vectors of its steps."""
 
+    Settings: ClassVar[type[Settings]] = Settings
+    """What can be set about it."""
     of_files: ClassVar[bool] = False
     """Whether a raw sequence is the path of a file."""
     scaling: ClassVar[str] = "training"
     """How its frames are scaled unless the user says otherwise, see `Scaling`."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, settings: Any) -> Self:
+        """The codec that settings describe, before it has learned; they hold those of `Settings`."""
 
     @property
     @abstractmethod
@@ -31,8 +40,12 @@ class FrameCodec(ABC):
         """Features of a frame; 0 where steps are ids."""
 
     @abstractmethod
-    def learn(self, raws: Iterable[Any]) -> Self:
-        """The codec with what the training sequences say of it; sequences that are unusable are passed over."""
+    def learn(self, raws: Callable[[], Iterable[Any]]) -> Self:
+        """The codec with what the training sequences, read from the beginning, say of it; unusable ones say nothing.
+
+        Raises:
+            DataError: if no sequence can be used.
+        """
 
     @abstractmethod
     def frames(self, raw: Any) -> np.ndarray:
@@ -42,13 +55,27 @@ class FrameCodec(ABC):
             DataError: if the sequence is unusable, saying why.
         """
 
+    @abstractmethod
     def plain(self) -> dict[str, Any]:
-        """The fields, as JSON has them."""
-        return asdict(self)  # pyright: ignore[reportArgumentType] - a dataclass each
+        """What `from_plain` makes the codec of, as JSON has it."""
+
+    @classmethod
+    @abstractmethod
+    def from_plain(cls, about: dict[str, Any]) -> Self:
+        """What `plain` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is damaged.
+        """
 
     def unknown(self, raw: Any) -> list[str]:  # noqa: ARG002 - of items
         """What of a sequence the codec does not know."""
         return []
+
+
+def part_of(settings: Any, kind: type[Settings]) -> Any:
+    """Those of some settings that a kind of settings has."""
+    return kind.checked({name: getattr(settings, name) for name in kind.model_fields})
 
 
 @dataclass(frozen=True)
@@ -58,21 +85,35 @@ class SeriesFrames(FrameCodec):
     Args:
         channels: how many; learned from the first sequence.
 
-    >>> codec = SeriesFrames().learn([[1.0, 2.0]])
+    >>> codec = SeriesFrames().learn(lambda: [[1.0, 2.0]])
     >>> codec.size, codec.frames([3, 4, 5]).tolist()
     (1, [[3.0], [4.0], [5.0]])
     """
 
     channels: int = 0
 
+    @classmethod
+    def of(cls, settings: Any) -> Self:  # noqa: ARG003 - there is nothing to set
+        """Of any number of channels."""
+        return cls()
+
     @property
     def size(self) -> int:
         """Channels."""
         return self.channels
 
-    def learn(self, raws: Iterable[Any]) -> Self:
+    def plain(self) -> dict[str, Any]:
+        """The number of channels."""
+        return {"channels": self.channels}
+
+    @classmethod
+    def from_plain(cls, about: dict[str, Any]) -> Self:
+        """What `plain` gave."""
+        return cls(int(about["channels"]))
+
+    def learn(self, raws: Callable[[], Iterable[Any]]) -> Self:
         """Take the number of channels of the first sequence that is not empty."""
-        for raw in raws:
+        for raw in raws():
             values = as_numbers(raw)
             if len(values):
                 return replace(self, channels=values.shape[1])
@@ -113,6 +154,14 @@ def as_numbers(raw: Any) -> np.ndarray:
     return values
 
 
+class ItemSettings(Settings):
+    """What an item is worth."""
+
+    min_count: int = Field(1, ge=1, description="rarer ones are unknown")
+    embedding_size: int | None = Field(None, ge=1, description="features of one [default: hidden_size]")
+    item_dropout: float = Field(0.1, ge=0, lt=1, description="share taken for unknown in training")
+
+
 @dataclass(frozen=True)
 class ItemIds(FrameCodec):
     """Items, each with an id; what training has not is `<unk>`, id 0.
@@ -121,17 +170,29 @@ class ItemIds(FrameCodec):
         min_count: rarer items are unknown.
         items: by id; learned.
 
-    >>> codec = ItemIds().learn([["a", "b"], ["b"]])
+    >>> codec = ItemIds().learn(lambda: [["a", "b"], ["b"]])
     >>> codec.frames(["b", "x"]).tolist(), codec.unknown(["b", "x"])
     ([1, 0], ['x'])
     """
 
+    Settings = ItemSettings
+    scaling: ClassVar[str] = "none"
     min_count: int = 1
     items: tuple[str, ...] = ()
-    scaling: ClassVar[str] = "none"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "items", tuple(self.items))  # JSON gives a list
+    @classmethod
+    def of(cls, settings: Any) -> Self:
+        """Without items."""
+        return cls(settings.min_count)
+
+    def plain(self) -> dict[str, Any]:
+        """The items."""
+        return {"min_count": self.min_count, "items": list(self.items)}
+
+    @classmethod
+    def from_plain(cls, about: dict[str, Any]) -> Self:
+        """What `plain` gave."""
+        return cls(int(about["min_count"]), tuple(map(str, about["items"])))
 
     @property
     def size(self) -> int:
@@ -143,10 +204,10 @@ class ItemIds(FrameCodec):
         """Items ↔ ids."""
         return Vocabulary(self.items)
 
-    def learn(self, raws: Iterable[Any]) -> Self:
+    def learn(self, raws: Callable[[], Iterable[Any]]) -> Self:
         """Count the items."""
         counts: Counter[str] = Counter()
-        for raw in raws:
+        for raw in raws():
             counts.update(as_items(raw))
         if not counts:
             raise DataError("no training sequence has an item")

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ostinato.bundle import read_json
+from ostinato.codecs.file_frames import AudioFrames, ImageFrames, MidiFrames
 from ostinato.codecs.frames import FrameCodec, ItemIds, Scaling, SeriesFrames, stacked
 from ostinato.codecs.labelled_text import Labels
 from ostinato.errors import BundleError, DataError
@@ -19,6 +20,9 @@ from ostinato.files import write_text
 _LABELS, _FRAMES = "labels.json", "frames.json"
 INPUTS: dict[str, type[FrameCodec]] = {
     "series": SeriesFrames,
+    "audio": AudioFrames,
+    "images": ImageFrames,
+    "midi": MidiFrames,
     "items": ItemIds,
 }
 """What a sequence can be made of, by name; text is `ostinato.codecs.labelled_text`."""
@@ -89,7 +93,7 @@ class LabelledFrames:
         Raises:
             DataError: if no sequence can be used.
         """
-        learned = codec.learn(raws())
+        learned = codec.learn(raws)
 
         def parts() -> Iterator[np.ndarray]:
             for raw in raws():
@@ -137,7 +141,7 @@ class LabelledFrames:
         """
         about, labels = read_json(folder / _FRAMES), read_json(folder / _LABELS)
         try:
-            codec = INPUTS[about["input"]](**about["codec"])
+            codec = INPUTS[about["input"]].from_plain(about["codec"])
             given = about["scaling"]
             scaling = given if isinstance(given, str) else Scaling(*(tuple(given[k]) for k in ("mean", "deviation")))
             if isinstance(scaling, Scaling) and not len(scaling.mean) == len(scaling.deviation) == codec.size:

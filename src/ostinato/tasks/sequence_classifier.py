@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from ostinato.codecs.frames import FrameCodec, ScalingKind
+from ostinato.codecs.audio import AudioSettings
+from ostinato.codecs.frames import ItemSettings, ScalingKind
+from ostinato.codecs.images import ImageSettings
 from ostinato.codecs.labelled_frames import INPUTS, LabelledFrames
 from ostinato.codecs.labelled_text import Labels
+from ostinato.codecs.music import RollSettings
 from ostinato.errors import DataError
 from ostinato.settings import Settings
 from ostinato.subword_embedding import FrozenVectors, SubwordEmbedding
@@ -37,13 +40,12 @@ class FrameSettings(Settings):
         description="of frames: training (by mean and deviation of all), sequence (each by its own), none "
         "[default: what suits the input]",
     )
-    stack: int = Field(1, ge=1, description="frames that make one step")
-    min_count: int = Field(1, ge=1, description="items: rarer ones are unknown")
-    embedding_size: int | None = Field(None, ge=1, description="items: features of one [default: hidden_size]")
-    item_dropout: float = Field(0.1, ge=0, lt=1, description="items: share taken for unknown in training")
+    stack_frames: int = Field(1, ge=1, le=32, description="frames that make one step")
 
 
-class SequenceClassifierSettings(FrameSettings, SequenceSettings, LabellingSettings):
+class SequenceClassifierSettings(
+    FrameSettings, SequenceSettings, LabellingSettings, ItemSettings, AudioSettings, ImageSettings, RollSettings
+):
     """All that can be set about a classifier of sequences."""
 
     dropout: float = Field(0.3, ge=0, lt=1, description="between layers, after the last, and of items before the first")
@@ -55,13 +57,13 @@ class SequenceClassifierSettings(FrameSettings, SequenceSettings, LabellingSetti
 
     @model_validator(mode="after")
     def _agree_with_input(self) -> Self:
-        own = {"items": ("min_count", "embedding_size", "item_dropout")}
-        for name, settings in own.items():
-            for each in settings:
-                if self.input != name and getattr(self, each) != type(self).model_fields[each].get_default():
+        for name, codec in INPUTS.items():
+            for each in codec.Settings.model_fields:
+                foreign = self.input != name and each not in FrameSettings.model_fields
+                if foreign and getattr(self, each) != type(self).model_fields[each].get_default():
                     raise ValueError(f"{each}: is of input = {name}, not of input = {self.input}")
-        if self.input == "items" and (self.stack != 1 or self.scaling not in ("auto", "none")):
-            raise ValueError("stack, scaling: are of frames, and input = items has none")
+        if self.input == "items" and (self.stack_frames != 1 or self.scaling not in ("auto", "none")):
+            raise ValueError("stack_frames, scaling: are of frames, and input = items has none")
         if self.time is not None and self.series is None:
             raise ValueError("time: orders the rows of a sequence: say with series which row is of which")
         return self
@@ -127,12 +129,6 @@ class SequenceClassifier(LabellingModel):
             return FrozenVectors(codec.size)
         return SubwordEmbedding(len(codec.vocabulary), s.embedding_size or s.hidden_size, 0, s.item_dropout)
 
-    def frame_codec(self) -> FrameCodec:
-        """What the settings say of a sequence, before anything is learned of it."""
-        s = self.settings
-        own: dict[str, Any] = {"min_count": s.min_count} if s.input == "items" else {}
-        return INPUTS[s.input](**own)
-
     def reader(self, files: Sequence[Path], **changes: Any) -> SequenceReader:  # pyright: ignore[reportIncompatibleMethodOverride] - not of texts
         """Reads labelled sequences as the settings say, but for changes of them."""
         settings = self._part(SequenceSettings)
@@ -142,11 +138,12 @@ class SequenceClassifier(LabellingModel):
 
     def learn_codec(self, examples: Callable[[], Iterator[SequenceExample]]) -> LabelledFrames:
         """Labels, frames and their scaling, of the training part."""
-        s, codec = self.settings, self.frame_codec()
+        s = self.settings
+        codec = INPUTS[s.input].of(s)
         labels = Labels.learn(s.kind, s.order, (each.labels for each in examples()), self._in_memory or "str")
         scaling = codec.scaling if s.scaling == "auto" else s.scaling
         raws = lambda: (each.sequence for each in examples())  # noqa: E731
-        found = LabelledFrames.learn(s.input, codec, scaling, s.stack, raws, labels)
+        found = LabelledFrames.learn(s.input, codec, scaling, s.stack_frames, raws, labels)
         self._unseen = {}
         many = f"{len(labels.names):,} labels" if labels.names else "numbers"
         steps = f"{found.size:,} features a step" if found.size else f"{len(found.vocabulary):,} different items"
@@ -158,7 +155,7 @@ class SequenceClassifier(LabellingModel):
         try:
             frames = self.codec.frames(example.sequence)
         except DataError as error:
-            raise Unusable(str(error), example.where) from None
+            raise Unusable(str(error).removeprefix(f"{example.sequence}: "), example.where) from None
         row = {"target": self.target(example.labels)}
         if not self.codec.size:
             return row | {"words": frames}

@@ -165,7 +165,9 @@ class SequenceReader:
             held = () if self._of_files else layout.columns
             others = {name: value for name, value in record.fields.items() if name not in held}
             labels = labels_of(record, layout.label, self.settings.label_separator) if labelled else ()
-            yield SequenceExample(layout.read(record), labels, record.where, others)
+            found = layout.read(record)
+            where = f"{record.where}: {found}" if isinstance(found, Path) else record.where
+            yield SequenceExample(found, labels, where, others)
 
     def _layout(self, record: Record, labelled: bool) -> _Layout:
         """What stands where, by the first row."""

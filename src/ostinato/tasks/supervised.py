@@ -170,6 +170,8 @@ class SupervisedModel(FittedModel):
         for reason, count in skipped.most_common(5):
             where = f" (the first: {first[reason]})" if first[reason] else ""
             self.reporter.message(f"{name}: {count:,} examples passed over: {reason}{where}")
+        if more := skipped.total() - sum(count for _, count in skipped.most_common(5)):
+            self.reporter.message(f"{name}: {more:,} others passed over")
         if not len(table):
             why = f": {skipped.most_common(1)[0][0]}" if skipped else ""
             more = f"; all {skipped.total():,} were passed over{why}" if skipped else ""
