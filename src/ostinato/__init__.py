@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
     from ostinato.tasks.playlist import Playlist as Playlist
     from ostinato.tasks.recommender import Recommender as Recommender
+    from ostinato.tasks.sequence_classifier import SequenceClassifier as SequenceClassifier
     from ostinato.tasks.similarity import Similarity as Similarity
     from ostinato.tasks.tagger import Tagger as Tagger
     from ostinato.tasks.translator import Translator as Translator
@@ -133,6 +134,7 @@ _PUBLIC = {
     "Playlist": "ostinato.tasks.playlist",
     "Recommender": "ostinato.tasks.recommender",
     "Recursive": "ostinato.trees",
+    "SequenceClassifier": "ostinato.tasks.sequence_classifier",
     "Similarity": "ostinato.tasks.similarity",
     "TreeClassifier": "ostinato.tasks.tree_classifier",
     **dict.fromkeys(("SeqToSeq", "TreeToVec", "VecToSeq"), "ostinato.topologies"),

@@ -25,6 +25,7 @@ TASKS = {
     "recommender": "ostinato.tasks.recommender:Recommender",
     "similarity": "ostinato.tasks.similarity:Similarity",
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
+    "sequence-classifier": "ostinato.tasks.sequence_classifier:SequenceClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
     "tagger": "ostinato.tasks.tagger:Tagger",
     "translator": "ostinato.tasks.translator:Translator",
