@@ -20,6 +20,7 @@ from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.frame_heads import NADE, Bernoulli
 from ostinato.tasks.music import MusicModel, moved
 from ostinato.tasks.music_network import RollBatch
+from ostinato.tasks.music_settings import GenerateSettings
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "epochs": 2, "batch_size": 4, "seed": 1, "threads": 1, "device": "cpu"}
 
@@ -193,10 +194,12 @@ def test_generation(pieces: Path, model: MusicModel, tmp_path: Path) -> None:
     assert np.array_equal(primed.sounding[:5], frames(pieces / "1.mid")[:5].astype(bool))
     assert len(model.generate(prime=str(pieces / "1.mid"), steps=1, seed=0).sounding) == 7  # half of 12 steps, and one
     assert len(model.generate(bars=1.5, seed=0).sounding) == 24  # six beats of four steps
-    told = model.write_generated(tmp_path / "new.mid", model.GenerateSettings(steps=40, seed=5, tempo=120, program=19))
+    told = model.write_generated(
+        tmp_path / "new.mid", GenerateSettings.checked({"steps": 40, "seed": 5, "tempo": 120, "program": 19})
+    )
     assert told["steps"] == 40 and read_midi(tmp_path / "new.mid").tempos == [120]
     with pytest.raises(SettingsError, match=r"new.wav: as what\? end its name in .mid"):
-        model.write_generated(tmp_path / "new.wav", model.GenerateSettings(steps=4))
+        model.write_generated(tmp_path / "new.wav", GenerateSettings.checked({"steps": 4}))
     with pytest.raises(DataError, match=r"cut.mid: truncated MIDI"):
         model.generate(prime=str(pieces / "cut.mid"))
     with pytest.raises(SettingsError, match="unknown setting 'step'"):
@@ -227,6 +230,25 @@ def test_what_is_no_music_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty" / "b.mid").write_bytes(b"")
     with pytest.raises(DataError, match=r"no piece to learn from: b: empty.*; drums: no notes"):
         MusicModel(**SMALL).fit(tmp_path / "empty", progress=False)
+
+
+def test_settings_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(SettingsError, match="label_smoothing: keys that sound or not have no smoothed form"):
+        MusicModel(label_smoothing=0.1)
+    with pytest.raises(SettingsError, match="head = 'softmax'"):
+        MusicModel(head="softmax")
+
+
+def test_a_picture(pieces: Path, model: MusicModel, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"prime": str(pieces / "1.mid"), "steps": 8, "seed": 0}
+    for name in ("a.png", "a.svg"):
+        model.write_generated(tmp_path / "a.mid", GenerateSettings.checked(options | {"plot": str(tmp_path / name)}))
+    drawn = (tmp_path / "a.svg").read_text()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and "1.mid" in drawn
+    assert "#c8602b" in drawn and "#1f6f8b" in drawn  # what was given, and what was made
+    with pytest.raises(SettingsError, match=r"x.gif: as what picture\?"):
+        model.write_generated(tmp_path / "b.mid", GenerateSettings.checked(options | {"plot": "x.gif"}))
+    assert not (tmp_path / "b.mid").exists()
 
 
 def test_a_damaged_codec_is_told(model: MusicModel, tmp_path: Path) -> None:
