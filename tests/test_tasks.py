@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import ostinato
@@ -39,6 +41,13 @@ class Data(NamedTuple):
 REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
 SUBJECTS = ("cat", "dog", "cow", "fox", "owl", "猫")
 
+
+def sounds(folder: Path) -> None:
+    """Tones of some pitches, as flac."""
+    for name, hz in (("cat", 440), ("猫", 1300)):
+        soundfile.write(folder / f"{name}.flac", 0.5 * np.sin(2 * np.pi * hz * np.arange(4800) / 8000), 8000)
+
+
 DATA = {
     "acceptability": Data(
         "cola.tsv",
@@ -56,6 +65,9 @@ DATA = {
         "train.conll",
         "the DT B-NP\ncat NN I-NP\nsits VB O\n\n猫 NN B-NP\n坐 VB O\n\n" * 10,
         {"hidden_size": 8},
+    ),
+    "transcriber": Data(
+        "clips.csv", "audio,text\n" + "cat.flac,a cat\n猫.flac,一只猫\n" * 12, {"hidden_size": 8}, sounds
     ),
     "translator": Data(
         "train.tsv",

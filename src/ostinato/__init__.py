@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
     from ostinato.tasks.similarity import Similarity as Similarity
     from ostinato.tasks.tagger import Tagger as Tagger
+    from ostinato.tasks.transcriber import Transcriber as Transcriber
     from ostinato.tasks.translator import Translator as Translator
     from ostinato.tasks.tree_classifier import TreeClassifier as TreeClassifier
     from ostinato.topologies import SeqToSeq as SeqToSeq
@@ -111,6 +112,7 @@ _PUBLIC = {
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "Tagger": "ostinato.tasks.tagger",
+    "Transcriber": "ostinato.tasks.transcriber",
     "Translator": "ostinato.tasks.translator",
     "Recursive": "ostinato.trees",
     "Similarity": "ostinato.tasks.similarity",

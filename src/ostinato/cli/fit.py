@@ -19,6 +19,7 @@ GROUP = LazyGroup(
             "ostinato.cli.fit_conditional_language_model",
             "Texts with labels to a model that writes a text for a label.",
         ),
+        "transcriber": ("ostinato.cli.fit_transcriber", "Recordings with texts to a model that writes down speech."),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
         "bert": ("ostinato.cli.fit_bert", "A small BERT from scratch, for contextual vectors."),
     },

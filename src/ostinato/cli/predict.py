@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ostinato.bundle import MANIFEST, read_manifest
+from ostinato.cli.listening import listen
 from ostinato.cli.options import given, with_settings
 from ostinato.cli.progress import count_lines, counted
 from ostinato.errors import SettingsError
@@ -62,6 +63,9 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
         """Print what a model says of each example of files; its task's options: `ostinato predict MODEL --help`."""
         chosen = kind.checked(given(options, kind))
         loaded = load(model, device)
+        if getattr(chosen, "stream", False):
+            listen(loaded, files, chosen, output, as_json)
+            return
         with TemporaryDirectory() as folder:
             found = resolve(files, Path(folder))
             predicted: Iterable[Predicted] = loaded.predictions(found, chosen)

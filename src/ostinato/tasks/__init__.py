@@ -21,6 +21,7 @@ TASKS = {
     "tree-classifier": "ostinato.tasks.tree_classifier:TreeClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
     "tagger": "ostinato.tasks.tagger:Tagger",
+    "transcriber": "ostinato.tasks.transcriber:Transcriber",
     "translator": "ostinato.tasks.translator:Translator",
 }
 """Where the class of each task is."""
