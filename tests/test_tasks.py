@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import ostinato
@@ -54,6 +55,13 @@ def saved(array: np.ndarray) -> bytes:
 
 REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
 SUBJECTS = ("cat", "dog", "cow", "fox", "owl", "猫")
+
+
+def sounds(folder: Path) -> None:
+    """Tones of some pitches, as flac."""
+    for name, hz in (("cat", 440), ("猫", 1300)):
+        soundfile.write(folder / f"{name}.flac", 0.5 * np.sin(2 * np.pi * hz * np.arange(4800) / 8000), 8000)
+
 
 DATA = {
     "acceptability": Data(
@@ -114,6 +122,9 @@ DATA = {
         "train.conll",
         "the DT B-NP\ncat NN I-NP\nsits VB O\n\n猫 NN B-NP\n坐 VB O\n\n" * 10,
         {"hidden_size": 8},
+    ),
+    "transcriber": Data(
+        "clips.csv", "audio,text\n" + "cat.flac,a cat\n猫.flac,一只猫\n" * 12, {"hidden_size": 8}, sounds
     ),
     "translator": Data(
         "train.tsv",

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ostinato.tasks.sequence_classifier import SequenceClassifier as SequenceClassifier
     from ostinato.tasks.similarity import Similarity as Similarity
     from ostinato.tasks.tagger import Tagger as Tagger
+    from ostinato.tasks.transcriber import Transcriber as Transcriber
     from ostinato.tasks.translator import Translator as Translator
     from ostinato.tasks.tree_classifier import TreeClassifier as TreeClassifier
     from ostinato.topologies import SeqToSeq as SeqToSeq
@@ -130,6 +131,7 @@ _PUBLIC = {
     "MusicModel": "ostinato.tasks.music",
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "Tagger": "ostinato.tasks.tagger",
+    "Transcriber": "ostinato.tasks.transcriber",
     "Translator": "ostinato.tasks.translator",
     "Playlist": "ostinato.tasks.playlist",
     "Recommender": "ostinato.tasks.recommender",

@@ -21,6 +21,7 @@ GROUP = LazyGroup(
             "Texts with labels to a model that writes a text for a label.",
         ),
         "captioner": ("ostinato.cli.fit_captioner", "Images with captions to a model that says what it sees."),
+        "transcriber": ("ostinato.cli.fit_transcriber", "Recordings with texts to a model that writes down speech."),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
         "music-model": ("ostinato.cli.fit_music_model", "Pieces of music (MIDI) to a model that makes others."),
         "frame-predictor": (

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ostinato.bundle import MANIFEST, read_manifest
+from ostinato.cli.listening import listen
 from ostinato.cli.options import given, with_settings
 from ostinato.cli.progress import count_lines, counted
 from ostinato.errors import SettingsError
@@ -71,6 +72,9 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
         if not files and not getattr(chosen, "whole", False):  # else the options say what is asked
             raise SettingsError("what to read? name a file, a folder, a pattern, or - for standard input")
         loaded = load(model, device)
+        if getattr(chosen, "stream", False):
+            listen(loaded, files, chosen, output, as_json)
+            return
         with TemporaryDirectory() as folder:
             found = resolve(files, Path(folder)) if files else []
             if output is not None and hasattr(loaded, "writes") and loaded.writes(output):

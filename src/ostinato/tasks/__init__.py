@@ -28,6 +28,7 @@ TASKS = {
     "sequence-classifier": "ostinato.tasks.sequence_classifier:SequenceClassifier",
     "ngram": "ostinato.tasks.ngram:NGramLanguageModel",
     "tagger": "ostinato.tasks.tagger:Tagger",
+    "transcriber": "ostinato.tasks.transcriber:Transcriber",
     "translator": "ostinato.tasks.translator:Translator",
 }
 """Where the class of each task is."""

@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 """An example as numbers: an array, or a list, for each column."""
 
 
-LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error"})
+LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error", "character_error_rate"})
 """Of figures that choose the best epoch."""
 
 
