@@ -44,6 +44,14 @@ def saved(array: np.ndarray) -> bytes:
     return data.getvalue()
 
 
+def pictures(folder: Path) -> None:
+    """Light ones and dark ones."""
+    from PIL import Image
+
+    for number in range(12):
+        Image.new("L", (12, 9), 220 - number if number % 2 else 30 + number).save(folder / f"{number}.png")
+
+
 REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
 SUBJECTS = ("cat", "dog", "cow", "fox", "owl", "猫")
 
@@ -52,6 +60,13 @@ DATA = {
         "cola.tsv",
         "".join(f"g\t1\t\tthe {each} sleeps .\ng\t0\t*\tsleeps {each} the .\n" for each in SUBJECTS),
         {"hidden_size": 8},
+    ),
+    "captioner": Data(
+        "images.csv",
+        "image,caption\n"
+        + "".join(f"{n}.png,a dark one\n{n}.png,一 dark 猫\n{n + 1}.png,a light one\n" for n in range(0, 12, 2)),
+        {"hidden_size": 8, "filters": (4, 4), "beam_size": 1},  # as validation searches
+        pictures,
     ),
     "classifier": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
     "conditional-language-model": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ostinato.tasks import load as load
     from ostinato.tasks.acceptability import Acceptability as Acceptability
     from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
+    from ostinato.tasks.captioner import Captioner as Captioner
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
     from ostinato.tasks.frame_predictor import FramePredictor as FramePredictor
@@ -115,6 +116,7 @@ _PUBLIC = {
     "Acceptability": "ostinato.tasks.acceptability",
     "AcceptabilityScore": "ostinato.tasks.acceptability_score",
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
+    "Captioner": "ostinato.tasks.captioner",
     "Classifier": "ostinato.tasks.classifier",
     "FramePredictor": "ostinato.tasks.frame_predictor",
     "LanguageModel": "ostinato.tasks.language_model",

@@ -19,6 +19,7 @@ GROUP = LazyGroup(
             "ostinato.cli.fit_conditional_language_model",
             "Texts with labels to a model that writes a text for a label.",
         ),
+        "captioner": ("ostinato.cli.fit_captioner", "Images with captions to a model that says what it sees."),
         "translator": ("ostinato.cli.fit_translator", "Texts with their translations to a model that translates."),
         "frame-predictor": (
             "ostinato.cli.fit_frame_predictor",

@@ -13,6 +13,7 @@ TASKS = {
     "acceptability": "ostinato.tasks.acceptability:Acceptability",
     "acceptability-score": "ostinato.tasks.acceptability_score:AcceptabilityScore",
     "bert": "ostinato.tasks.bert:Bert",
+    "captioner": "ostinato.tasks.captioner:Captioner",
     "conditional-language-model": "ostinato.tasks.conditional_language_model:ConditionalLanguageModel",
     "classifier": "ostinato.tasks.classifier:Classifier",
     "language-model": "ostinato.tasks.language_model:LanguageModel",
