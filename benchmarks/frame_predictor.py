@@ -29,8 +29,9 @@ import torch
 
 from data import need
 from ostinato import FramePredictor
+from ostinato.cli.demo_frame_predictor import wander
 
-SIDE, DIGIT, SEEN, TOLD = 32, 14, 10, 10
+SIDE, SEEN, TOLD = 32, 10, 10
 TRAIN, VALIDATION, TEST = 4000, 200, 1000  # sequences
 SETTINGS: dict[str, dict[str, Any]] = {
     "conv-lstm": {"cell": "conv-lstm", "hidden_size": 32, "kernel_size": 5, "patch_size": 4, "learning_rate": 0.003},
@@ -49,22 +50,7 @@ def digits(part: str) -> np.ndarray:
 
 def moving(images: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Sequences of two moving digits, uint8 [count, time, side, side]."""
-    draw = np.random.default_rng(seed)
-    frames = np.zeros((count, SEEN + TOLD, SIDE, SIDE), np.uint8)
-    free = SIDE - DIGIT
-    for sequence in frames:
-        for _ in range(2):
-            digit = images[draw.integers(len(images))].round().astype(np.uint8)
-            place, angle = draw.random(2), draw.random() * 2 * np.pi
-            pace = 0.1 * np.array([np.sin(angle), np.cos(angle)])
-            for frame in sequence:
-                y, x = (place * free).astype(int)
-                part = frame[y : y + DIGIT, x : x + DIGIT]
-                np.maximum(part, digit, out=part)
-                place = place + pace
-                outside = (place < 0) | (place > 1)
-                pace, place = np.where(outside, -pace, pace), place.clip(0, 1)
-    return frames
+    return wander(images, count, SEEN + TOLD, SIDE, 2, seed)
 
 
 def sequences(folder: Path) -> dict[str, Path]:

@@ -34,7 +34,7 @@ class Data(NamedTuple):
     name: str
     content: str | bytes
     settings: dict[str, Any]
-    beside: Callable[[Path], None] = lambda folder: None
+    beside: Callable[[Path], None] = lambda _: None
     """Writes what else stands in its folder, such as the sounds or pictures that it names."""
 
 
