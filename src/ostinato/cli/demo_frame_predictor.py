@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ def clips() -> tuple[np.ndarray, np.ndarray]:
     """Clips to train with and to test with, of scikit-learn's digits, which are not the same in both."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits().images * (255 / 16)
+    loaded: Any = load_digits()
+    digits = loaded.images * (255 / 16)
     return tuple(  # pyright: ignore[reportReturnType]
         wander(part, count, _SEEN + _TOLD, _SIDE, 1, seed)
         for part, count, seed in ((digits[:1500], 900, 1), (digits[1500:], 100, 2))
@@ -80,7 +82,8 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
         figures = model.evaluate(paths[1])
     print(f"\n{len(test)} clips of digits that it has not seen, frame by frame, beside the last frame seen, copied:\n")
     shown = ("frame", "mse", "copy_mse", "ssim", "copy_ssim")
-    print(columns([{name: row[name] for name in shown} for row in figures["by_frame"]]))
+    rows: Any = figures["by_frame"]
+    print(columns([{name: row[name] for name in shown} for row in rows]))
     told = model.predict(test[0, :_SEEN])
     print(f"\nOne of them, {_TOLD} frames after the last that it saw:\n")
     last, true = (test[0, at, :, :, None] / 255 for at in (_SEEN - 1, -1))
