@@ -151,6 +151,10 @@ def test_a_window_holds_what_it_should() -> None:
     actual = windows.actual(np.array([[0, 5]]))
     assert np.isnan(actual.values[0]).all() and actual.values[1, 0, 0] == 22
     assert actual.naive[:, 0, 0].tolist() == [11, 11] and actual.seasonal[:, 0, 0].tolist() == [4, 7]
+    drift = SeriesWindows(
+        [windows.codec.encode(series_of(values))], windows.codec, WindowSettings(4, 2, "none", "drift")
+    )
+    assert drift.batch(np.array([[0, 5]])).base[:, 0, 0].tolist() == [4 + 9, 7 + 9]  # 11 − 2 in a season
     assert actual.season_error[0, 0] == pytest.approx((6 + 9) / 2)
 
 

@@ -44,6 +44,10 @@ class QuantileHead(nn.Module):
     torch.Size([7, 3, 2, 3])
     """
 
+    levels: Tensor
+    factors: Tensor
+    correlation: Tensor
+
     def __init__(self, features: int, targets: int, levels: Sequence[float], mean: bool = False) -> None:
         super().__init__()
         self.targets, self.mean = targets, mean

@@ -36,6 +36,7 @@ class SeriesCodec:
         lags: how many steps back a series is shown once more.
         cycles: of the calendar, see `ostinato.time_stamps.CYCLES`.
         log: whether the network sees log(1 + y).
+        base: the simple forecast that did best on the training windows; see `SeriesWindows.base`.
         covariates: mean and standard deviation of each known, then each observed column.
         static: of each static column its words, or mean and standard deviation of its numbers.
         series: name → mean and standard deviation of each target in training.
@@ -52,6 +53,7 @@ class SeriesCodec:
     lags: list[int] = field(default_factory=list)
     cycles: list[str] = field(default_factory=list)
     log: bool = False
+    base: str = "last"
     covariates: list[list[float]] = field(default_factory=list)
     static: list[list[Any]] = field(default_factory=list)
     series: dict[str, list[list[float]]] = field(default_factory=dict)

@@ -50,11 +50,10 @@ def calibrate(model: Any, batches: Iterable[Any]) -> dict[str, float]:
     middle = q[..., head.middle : head.middle + 1]
     q = np.sort(middle + head.factors.cpu().numpy() * (q - middle), axis=-1)
     z = norm.ppf(distribution(y, q, levels))
-    for target in range(y.shape[2]):
+    for target in range(y.shape[2] if len(y) > 1 else 0):
         pairs = np.stack([z[:-1, :, target].ravel(), z[1:, :, target].ravel()])
         pairs = pairs[:, np.isfinite(pairs).all(0)]
-        spread = pairs.std(1)
-        if pairs.shape[1] > 2 and (spread > 0).all():
+        if pairs.shape[1] > 2 and (pairs.std(1) > 0).all():
             head.correlation[target] = float(np.corrcoef(pairs)[0, 1])
     widest = f"{100 * (levels[-1] - levels[0]):g}"
     return {f"uncalibrated_coverage_{widest}": before, f"coverage_{widest}": _share(y, q)}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMS = ("png", "svg", "pdf")
 _WAS, _WILL = "#44597a", "#c8602b"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.hashsalt": "ostinato", "axes.unicode_minus": False, "text.usetex": False, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#8b94a0", "axes.titlesize": 10, "axes.titleweight": "bold",
     "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8.5, "axes.grid": True, "grid.color": "#e4e0d6",

@@ -36,6 +36,7 @@ from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
 from ostinato.training.batches import DrawnBatches
 
 _MOST_CONTEXT = 512  # steps that are read if nothing else is said
+_TRIED = 1024  # windows that choose the simple forecast
 
 
 class Forecast(NamedTuple):
@@ -88,8 +89,7 @@ class Forecaster(SupervisedModel):
         """How windows are cut, with what the data said."""
         s, codec = self.settings, self.codec
         context = s.context or min(_MOST_CONTEXT, max([2 * codec.season, 2 * codec.horizon, *codec.lags, 8]))
-        base = ("seasonal" if codec.season > 1 else "last") if s.base == "auto" else s.base
-        return WindowSettings(context, codec.horizon, s.scaling, base)
+        return WindowSettings(context, codec.horizon, s.scaling, codec.base if s.base == "auto" else s.base)
 
     def build(self) -> Any:
         """Encoder, decoder and head, with fresh weights."""
@@ -134,6 +134,8 @@ class Forecaster(SupervisedModel):
         kept = 0 if validation else s.validation_windows * self.codec.horizon
         train = [cut(each, each.history - kept) if each.history > kept + self.codec.horizon else each for each in every]
         self._codec = codec = self.learn_codec(lambda: iter(train))
+        tables = [self._written(run, "train", train)]
+        codec.base = self._best_base(tables[0])
         (folder / CODEC).mkdir(exist_ok=True)
         codec.save(folder / CODEC)
         held_out = every
@@ -142,7 +144,7 @@ class Forecaster(SupervisedModel):
             held_out, about["validation"] = list(held.examples()), held.fingerprint()
         self._tell(codec)
         about |= codec.about
-        tables = [self._written(run, name, part) for name, part in (("train", train), ("validation", held_out))]
+        tables.append(self._written(run, "validation", held_out))
         windows = [len(self.places(table, name == "train")) for table, name in zip(tables, ("train", ""), strict=True)]
         if not windows[0]:
             raise DataError(f"train: no window of {self.codec.horizon} steps has a target: give longer series")
@@ -152,12 +154,25 @@ class Forecaster(SupervisedModel):
         (run / SPOOLED).unlink(missing_ok=True)
         return Prepared(codec, tables[0], tables[1], about)
 
+    def _best_base(self, table: Table) -> str:
+        """The simple forecast whose mean error, in the scale of each window, is least on windows to learn from."""
+        kinds = ("last", "seasonal", "drift") if self.codec.season > 1 else ("last",)
+        every = self.cut_windows(table).every(self.settings.stride)
+        places = every[np.linspace(0, len(every) - 1, min(_TRIED, len(every))).round().astype(int)]
+        errors = {}
+        for kind in kinds if len(places) else ():
+            windows = SeriesWindows(table, self.codec, self.window_settings._replace(base=kind))
+            found = [windows.batch(places[at : at + 256]) for at in range(0, len(places), 256)]
+            total = sum(float(((batch.targets - batch.base).abs() * batch.known).sum()) for batch in found)
+            errors[kind] = total / max(1, sum(self.count(batch) for batch in found))
+        return min(errors, key=lambda kind: errors[kind]) if errors else "last"
+
     def _tell(self, codec: SeriesCodec) -> None:
         found, w = codec.about, self.window_settings
         season = f"a season of {codec.season}" if codec.season > 1 else "no season"
         self.reporter.message(
             f"{found['series']:,} series, {found['steps']:,} steps of {codec.frequency}, {season}; reads {w.context}, "
-            f"tells {w.horizon}"
+            f"tells {w.horizon}, beginning with the {w.base} forecast"
         )
         if found["missing_values"]:
             gaps = f", {found['gaps']:,} of their steps without a row" if found["gaps"] else ""
@@ -203,9 +218,9 @@ class Forecaster(SupervisedModel):
         ends = np.maximum(windows.lengths - self.codec.horizon, 1)
         return windows.batch(np.stack([np.arange(len(rows)), ends], axis=1))
 
-    def steps(self, values: np.ndarray) -> np.ndarray:
+    def steps(self, lengths: np.ndarray) -> np.ndarray:
         """How many are read of rows with so many values."""
-        return np.minimum(values // len(self.codec.targets) - self.codec.horizon, self.window_settings.context)
+        return np.minimum(lengths // len(self.codec.targets) - self.codec.horizon, self.window_settings.context)
 
     def step_names(self, rows: Sequence[Row]) -> list[list[str]]:
         """What a report shows of each step that was read: the first target."""

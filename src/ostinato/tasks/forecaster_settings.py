@@ -33,8 +33,10 @@ class ForecastSettings(Settings):
         "window",
         description="divide by the deviation of what is read, or of the series in training, or by the level alone",
     )
-    base: Literal["auto", "seasonal", "last", "none"] = Field(
-        "auto", description="the simple forecast that the network corrects; auto: seasonal if there is a season"
+    base: Literal["auto", "seasonal", "drift", "last", "none"] = Field(
+        "auto",
+        description="the simple forecast that the network corrects: the season before, the same with what it has "
+        "gained since, or the last value; auto: the best on the training windows",
     )
     transform: Literal["none", "log"] = Field("none", description="log: the network sees log(1 + y)")
     decoder: Literal["recurrent", "direct"] = Field(

@@ -129,7 +129,7 @@ class SeriesWindows:
         seen = [inner(self.cycled(row, origin, lag)) for lag in lags]
         parts = [*seen, self.ahead[self.ahead_starts[row] + origin + future]]
         parts.append(np.broadcast_to(((future + 1) / s.horizon)[:, :, None], (s.horizon, len(row), 1)))
-        base = self.cycled(row, origin, self.codec.season if s.base == "seasonal" else 1)
+        base = self.base(row, origin)
         told = origin + future
         there = (told < self.lengths[row])[:, :, None]
         at = np.minimum(self.starts[row] + told, len(self.values) - 1)
@@ -153,6 +153,25 @@ class SeriesWindows:
         back = origin + future - lag * (future // lag + 1)
         back = np.where(back >= 0, back, origin - 1)
         return self.values[self.starts[row] + back]
+
+    def base(self, row: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        r"""The simple forecast of each step, [horizon, batch, target].
+
+        last: y_t. seasonal: y_t+k−m. drift: y_t+k−m + ⌈k/m⌉·d, with d the mean of y_s − y_s−m over the last quarter of
+        a season: what a month has gained on that of the year before, say.
+        """
+        season = self.codec.season
+        if self.settings.base in ("last", "none") or season == 1:
+            return self.cycled(row, origin, 1)
+        found = self.cycled(row, origin, season)
+        if self.settings.base == "drift":
+            back = origin - 1 - np.arange(max(1, season // 4))[:, None]
+            there = (back >= season)[:, :, None]
+            at = self.starts[row] + np.maximum(back, season)
+            at = np.minimum(at, len(self.values) - 1)
+            change = np.where(there, self.values[at] - self.values[at - season], 0).sum(0) / np.maximum(there.sum(0), 1)
+            found = found + (np.arange(self.settings.horizon)[:, None, None] // season + 1) * change
+        return found
 
     def actual(self, places: np.ndarray) -> Actual:
         """What came after some places, and what simple forecasts would have said, in the units of the files."""
