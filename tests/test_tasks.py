@@ -47,6 +47,11 @@ DATA = {
     ),
     "classifier": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
     "conditional-language-model": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
+    "sequence-classifier": Data(
+        "clicks.csv",
+        "label,sequence\n" + "buys,look 猫 cart\nleaves,look look out\nbuys,猫 look cart\nleaves,out\n" * 6,
+        {"input": "items", "hidden_size": 8},
+    ),
     "similarity": Data(
         "pairs.csv",
         "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,
