@@ -113,6 +113,11 @@ DATA = {
         + "".join(f"u{n},{'茶鱼cup'[(n + t) % 5]},{100 * n + t}\n" for n in range(18) for t in range(4)),
         {"hidden_size": 8, "bptt_steps": 3},
     ),
+    "sequence-classifier": Data(
+        "clicks.csv",
+        "label,sequence\n" + "buys,look 猫 cart\nleaves,look look out\nbuys,猫 look cart\nleaves,out\n" * 6,
+        {"input": "items", "hidden_size": 8},
+    ),
     "similarity": Data(
         "pairs.csv",
         "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,

@@ -125,12 +125,12 @@ def refuse_foreign(
         if setting in choices[name].model.Settings.model_fields:
             continue
         owners = [other for other, choice in choices.items() if setting in choice.model.Settings.model_fields]
-        owners = owners or [
-            f"a {model.task}" for model in dict.fromkeys(models) if setting in model.Settings.model_fields
-        ]
         if owners:
-            told = f"model = {name}" if owners[0] in choices else f"a {choices[name].model.task}"
-            raise SettingsError(f"{setting}: {told} has no such setting; it is of {', '.join(owners)}")
+            raise SettingsError(f"{setting}: model = {name} has no such setting; it is of {', '.join(owners)}")
+        others = [f"a {model.task}" for model in dict.fromkeys(models) if setting in model.Settings.model_fields]
+        if others:
+            told = f"a {choices[name].model.task} has no such setting; it is of {', '.join(others)} (see --input)"
+            raise SettingsError(f"{setting}: {told}")
 
 
 def merge(kinds: list[type[Settings]]) -> type[Settings]:

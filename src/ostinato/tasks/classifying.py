@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -62,8 +62,6 @@ class ClassifyingModel(TextEstimator, Model):
     pipeline_tag = "text-classification"
     PredictSettings = PredictSettings
     reader_type: type[ExampleReader] = ExampleReader
-    things: ClassVar[str] = "texts"
-    """What it is asked about."""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
 
     Settings: ClassVar[Any]
     settings: Any
+    things: ClassVar[str] = "texts"
+    """What it is asked about."""
     _in_memory: str | None = None
     """What labels were in Python, if they came as objects and not from files."""
 
@@ -82,7 +84,7 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
             held_out = None
             if validation is not None:
                 if not isinstance(validation, tuple):
-                    raise SettingsError("validation: with texts and labels it is a pair of such, (texts, labels)")
+                    raise SettingsError(f"validation: with labels it is a pair too, ({self.things}, labels)")
                 held_out = folder / "validation.jsonl"
                 self._spool(held_out, *validation)
             return train(folder / "examples.jsonl", held_out, output, overwrite, bool(progress))
@@ -109,18 +111,18 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
     def _spool(self, path: Path, texts: Any, labels: Any) -> str:
         """Write texts and labels as JSON lines; gives what the labels are in Python."""
         if isinstance(texts, str | Path) or isinstance(labels, str | Path):
-            raise SettingsError("with labels, expected texts and labels, many of each; files stand alone")
+            raise SettingsError(f"with labels, expected {self.things} and labels, many of each; files stand alone")
         matrix = np.asarray(labels).ndim == 2 if isinstance(labels, np.ndarray) else False
         kinds: set[str] = set()
         given, texts = list(labels), list(texts)
         if len(given) != len(texts):
-            raise DataError(f"{len(texts):,} texts, but {len(given):,} labels: expected one for each")
+            raise DataError(f"{len(texts):,} {self.things}, but {len(given):,} labels: expected one for each")
         with path.open("w", encoding="utf-8") as file:
             for row, (text, its) in enumerate(zip(texts, given, strict=True)):
                 line = self.as_json(text, row)
                 found = np.flatnonzero(its).tolist() if matrix else _listed(its)
                 if not found:
-                    raise DataError(f"text {row}: there is no label")
+                    raise DataError(f"{self.things[:-1]} {row}: there is no label")
                 kinds.update(_kind(each, row) for each in found)
                 line |= {"label": [each if isinstance(each, str) else str(each) for each in found]}
                 file.write(json.dumps(line) + "\n")

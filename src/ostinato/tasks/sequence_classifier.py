@@ -190,7 +190,9 @@ class SequenceClassifier(LabellingModel):
         """A sequence without a label."""
         if isinstance(sequence, SequenceExample):
             return sequence._replace(labels=())
-        return SequenceExample(Path(sequence) if isinstance(sequence, str) and self._of_files else sequence, ())
+        if isinstance(sequence, Path) or (isinstance(sequence, str) and self._of_files):
+            return SequenceExample(Path(sequence), (), str(sequence))
+        return SequenceExample(sequence, ())
 
     @staticmethod
     def sequence_of(example: SequenceExample) -> SequenceExample:
