@@ -69,7 +69,7 @@ class RecurrentDropoutSettings(RecurrentSettings):
     def _have_what_is_dropped(self) -> Self:
         for name in ("recurrent_dropout", "weight_dropout"):
             if getattr(self, name) and not CELLS[self.cell].recurrent:
-                raise ValueError(f"{name}: a cell {self.cell} has no recurrent product; leave it out")
+                raise ValueError(f"{name}: {self.cell} has no recurrent product; leave it out")
         return self
 
 
