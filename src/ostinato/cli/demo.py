@@ -19,6 +19,7 @@ DEMOS = {
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
+    "transcriber": "ostinato.cli.demo_transcriber",
     "translator": "ostinato.cli.demo_translator",
     "tree-classifier": "ostinato.cli.demo_tree_classifier",
 }
