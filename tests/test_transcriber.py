@@ -97,6 +97,20 @@ def test_a_label_is_told_where_it_is_said(both: Trained) -> None:
         assert 0.0 <= a <= 0.25 and a + 0.1 <= b <= 0.5
 
 
+def test_what_is_heard_is_drawn(both: Trained, tmp_path: Path) -> None:
+    draw = np.random.default_rng(9)
+    soundfile.write(path := tmp_path / "$猫.wav", sound("a猫", draw), RATE)
+    options = PredictSettings.checked({"pictures": str(tmp_path / "drawn")})
+    for _ in both.model.predictions([path], options):
+        pass
+    assert (tmp_path / "drawn" / "1-$猫.png").read_bytes()[:4] == b"\x89PNG"
+    p, features = both.model.posteriors(path)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
+    assert p.shape == (len(features), 5)
+    in_pieces, _ = both.model.posteriors(path, piece_seconds=0.2)
+    assert in_pieces.shape == p.shape
+
+
 def test_beams_do_not_hurt_and_a_language_model_decides(both: Trained, tmp_path: Path) -> None:
     (lines := tmp_path / "lines.txt").write_text("ab\nabc\na\nab猫\n" * 30)
     NGramLanguageModel(level="char", order=3).fit(lines, output=tmp_path / "lm", progress=False)
@@ -149,6 +163,7 @@ def test_language_models_that_cannot_help_are_told(both: Trained, tmp_path: Path
         ({"stream": True, "beam_size": 4}, "leave it out"),
         ({"rate": 8000, "stream": True}, "rate: is of raw samples"),
         ({"raw": "u8"}, "are of a stream"),
+        ({"stream": True, "pictures": "x"}, "pictures: a stream has no end"),
     ):
         with pytest.raises(SettingsError, match=told):
             PredictSettings.checked(options)

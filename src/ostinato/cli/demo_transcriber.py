@@ -61,8 +61,8 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
         train = write_calls(Path(scratch), NAME, 600, seed=1)
         held_out = write_calls(Path(scratch), "held-out.csv", 200, seed=2)
         model = Transcriber(
-            bidirectional=False, cell="gru", hidden_size=96, num_layers=1, stack_frames=2, epochs=10, dropout=0.1,
-            learning_rate=0.01, time_masks=0, max_minutes=minutes, seed=1, threads=1, device="cpu",
+            bidirectional=False, cell="gru", hidden_size=96, num_layers=1, stack_frames=2, epochs=14, dropout=0.1,
+            learning_rate=0.01, band_masks=0, time_masks=0, max_minutes=minutes, seed=1, threads=1, device="cpu",
         )  # fmt: skip
         model.fit(train, held_out, output, overwrite=is_demo(output, NAME), progress=False if quiet else None)
         figures = model.evaluate(held_out)
