@@ -15,6 +15,7 @@ from ostinato.tasks.transcriber import Transcriber
 NAME = "touch-tones.csv"
 RATE = 8000
 KEYS = "123456789*0#"
+CALLS, HELD_OUT = 600, 200
 LOW, HIGH = (697, 770, 852, 941), (1209, 1336, 1477)  # Hz: a key's row and its column (ITU-T Q.23)
 
 
@@ -58,8 +59,8 @@ def write_calls(folder: Path, name: str, count: int, seed: int) -> Path:
 def demo(output: Path, minutes: float | None, quiet: bool) -> None:
     """Train on calls made on the spot, and listen to others; one of them is kept for the reader."""
     with tempfile.TemporaryDirectory() as scratch:
-        train = write_calls(Path(scratch), NAME, 600, seed=1)
-        held_out = write_calls(Path(scratch), "held-out.csv", 200, seed=2)
+        train = write_calls(Path(scratch), NAME, CALLS, seed=1)
+        held_out = write_calls(Path(scratch), "held-out.csv", HELD_OUT, seed=2)
         model = Transcriber(
             bidirectional=False, cell="gru", hidden_size=96, num_layers=1, stack_frames=2, epochs=14, dropout=0.1,
             learning_rate=0.01, band_masks=0, time_masks=0, max_minutes=minutes, seed=1, threads=1, device="cpu",

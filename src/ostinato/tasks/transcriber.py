@@ -266,7 +266,7 @@ class Transcriber(SupervisedModel):
             yield Predicted(row if text is None else row | {"reference": text}, found.text)
 
     def posteriors(self, path: str | Path, piece_seconds: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
-        """What CTC is given: p of each class at each step, float32 [steps, classes]; and the features, [steps, features].
+        """What CTC reads: p of each class at each step, float32 [steps, classes]; and the features, [steps, features].
 
         Args:
             path: of the sound.
