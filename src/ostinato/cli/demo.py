@@ -22,6 +22,7 @@ DEMOS = {
     "forecaster": "ostinato.cli.demo_forecaster",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
+    "transcriber": "ostinato.cli.demo_transcriber",
     "translator": "ostinato.cli.demo_translator",
     "tree-classifier": "ostinato.cli.demo_tree_classifier",
 }
