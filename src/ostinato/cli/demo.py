@@ -14,6 +14,7 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
+    "captioner": "ostinato.cli.demo_captioner",
     "classifier": "ostinato.cli.demo_classifier",
     "acceptability": "ostinato.cli.demo_acceptability",
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
