@@ -144,8 +144,8 @@ def picture(folder: Path, models: list[str], seed: int, path: Path) -> None:
     from sklearn.datasets import load_digits
 
     loaded: Any = load_digits()
-    enlarged = zoom(loaded.images * (255 / 16), (1, 14 / 8, 14 / 8), order=1).clip(0, 255)
-    clip = wander(enlarged, 1, SEEN + TOLD, SIDE, 2, seed=5)[0]
+    enlarged: Any = zoom(loaded.images * (255 / 16), (1, 14 / 8, 14 / 8), order=1)
+    clip = wander(enlarged.clip(0, 255), 1, SEEN + TOLD, SIDE, 2, seed=5)[0]
     rows = {"seen": clip[:SEEN] / 255, "what follows": clip[SEEN:] / 255}
     for name in models:
         rows[name] = ostinato.load(folder / f"{name}-{seed}").predict(clip[:SEEN])[..., 0]
