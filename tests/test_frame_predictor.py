@@ -124,9 +124,7 @@ def test_bad_clips_are_told(made: tuple[Any, Path], tmp_path: Path) -> None:
     model, _ = made
     Image.new("L", (12, 12)).save(one := tmp_path / "one.gif")
     (notes := tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(
-        DataError, match=r"no clips: a clip of 1 frame: 3 to see and 2 to tell are needed"
-    ):
+    with pytest.raises(DataError, match=r"no clips: a clip of 1 frame: 3 to see and 2 to tell are needed"):
         FramePredictor(**SMALL).fit(one, progress=False)
     with pytest.raises(DataError, match=r"no clips: a file that is no clip \(.txt\)"):
         FramePredictor(**SMALL).fit(notes, progress=False)

@@ -13,7 +13,11 @@ _MATRIX = 12  # labels of a confusion matrix that fits on a screen
 
 
 def emit(values: Mapping[str, Any], as_json: bool) -> None:
-    """Print figures by name on standard output."""
+    """Print figures by name on standard output.
+
+    What stands under `beside`, the figures of other models by their name, gives a column each; a list of rows a table
+    of its own; `confusion` a matrix.
+    """
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
@@ -22,7 +26,14 @@ def emit(values: Mapping[str, Any], as_json: bool) -> None:
         for name, value in values.items()
         if isinstance(value, list) and value and isinstance(value[0], dict)
     }
-    plain = {name: value for name, value in values.items() if name != "confusion" and name not in rows}
+    plain = {name: value for name, value in values.items() if name not in ("confusion", "beside", *rows)}
+    beside: Mapping[str, Mapping[str, Any]] = values.get("beside", {})
+    compared = [name for name in plain if any(name in each for each in beside.values())]
+    if compared:
+        lines = [[name.replace("_", " "), number(plain.pop(name)), *(number(each[name]) if name in each else ""
+                  for each in beside.values())] for name in compared]  # fmt: skip
+        table("", ["", "model", *beside], lines)
+        print()
     width = max((len(name) for name in plain), default=0)
     for name, value in plain.items():
         print(f"{name.replace('_', ' '):<{width}}  {number(value)}")

@@ -20,7 +20,7 @@ from ostinato.settings import Settings
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 """Of files that are images, in lower case."""
-_LONGEST = 64  # pixels of the longer side, where nobody says how large images are to be
+LONGEST = 64  # pixels of the longer side, where nobody says how large images are to be
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on rows and columns are exchanged
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "WebP", b"BM": "BMP",
@@ -114,8 +114,8 @@ class ImageCodec:
             coloured = coloured or found.coloured
         if not height:
             raise DataError("no images: there is no size to learn")
-        if (longer := max(height, width)) > _LONGEST:
-            height, width = (max(1, round(side * _LONGEST / longer)) for side in (height, width))
+        if (longer := max(height, width)) > LONGEST:
+            height, width = (max(1, round(side * LONGEST / longer)) for side in (height, width))
         if settings.image_size is not None:
             size = settings.image_size
             height, width = (size, size) if isinstance(size, int) else size

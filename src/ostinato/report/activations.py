@@ -123,7 +123,7 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
     pieces: list[str] = []
     begins: list[int] = []
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    first = 1 if model.task == "conditional-language-model" else 0  # it reads a mark first, its last is never read
+    first, unread = model.read_from  # of a batch's steps and of an example's items
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         with _recorded(names) as outputs, torch.enable_grad():  # without, single steps go past the hooks
@@ -133,7 +133,7 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
             return None
         named = model.step_names(part)
         for column, tokens_of in enumerate(named or [_tokens(model, ids.tolist()) for ids in _sequences(model, part)]):
-            tokens_of = tokens_of[: len(tokens_of) - first]
+            tokens_of = tokens_of[: len(tokens_of) - unread]
             begins.append(len(pieces))
             pieces += tokens_of if named else [_shown(token, at == 0, model) for at, token in enumerate(tokens_of)]
             for name, found in together.items():
