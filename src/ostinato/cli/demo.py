@@ -17,6 +17,8 @@ DEMOS = {
     "classifier": "ostinato.cli.demo_classifier",
     "acceptability": "ostinato.cli.demo_acceptability",
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
+    "music-model": "ostinato.cli.demo_music_model",
+    "frame-predictor": "ostinato.cli.demo_frame_predictor",
     "forecaster": "ostinato.cli.demo_forecaster",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",

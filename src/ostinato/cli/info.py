@@ -38,6 +38,7 @@ def info(
     if "size" in manifest:
         head["size"] = manifest["size"]
     names = (
+        "input",
         "method",
         "architecture",
         "vector_size",
