@@ -17,6 +17,8 @@ DEMOS = {
     "classifier": "ostinato.cli.demo_classifier",
     "acceptability": "ostinato.cli.demo_acceptability",
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
+    "playlist": "ostinato.cli.demo_playlist",
+    "recommender": "ostinato.cli.demo_recommender",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
     "translator": "ostinato.cli.demo_translator",
