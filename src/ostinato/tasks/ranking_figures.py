@@ -59,10 +59,11 @@ def ranks_among(scores: Tensor, wanted: Tensor, others: Tensor | None = None) ->
     >>> ranks_among(torch.tensor([[0.5, 0.9, 0.5, 0.1]]), torch.tensor([2])).tolist()
     [2.5]
     """
-    own = scores.gather(1, wanted.unsqueeze(1))
-    against = scores if others is None else scores.gather(1, others)
-    alike = (against == own).sum(dim=1) - (1 if others is None else 0)
-    return (1 + (against > own).sum(dim=1) + 0.5 * alike).double().cpu().numpy()
+    own = scores.gather(1, wanted.unsqueeze(1)).cpu().numpy()
+    against = (scores if others is None else scores.gather(1, others)).cpu().numpy()
+    # NumPy counts what is true several times as fast as torch
+    alike = np.count_nonzero(against == own, axis=1) - (1 if others is None else 0)
+    return 1 + np.count_nonzero(against > own, axis=1) + 0.5 * alike
 
 
 def figures(ranks: np.ndarray, cutoffs: Sequence[int], missed: int = 0) -> dict[str, float]:
