@@ -21,6 +21,8 @@ DEMOS = {
     "music-model": "ostinato.cli.demo_music_model",
     "frame-predictor": "ostinato.cli.demo_frame_predictor",
     "forecaster": "ostinato.cli.demo_forecaster",
+    "playlist": "ostinato.cli.demo_playlist",
+    "recommender": "ostinato.cli.demo_recommender",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
     "transcriber": "ostinato.cli.demo_transcriber",
