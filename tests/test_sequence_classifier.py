@@ -336,3 +336,9 @@ def test_a_bomb_of_a_picture_is_refused(tmp_path: Path) -> None:
     model = SequenceClassifier(**SMALL | {"input": "images", "epochs": 1}).fit(pictures, ["dark", "light"] * 20)
     with pytest.raises(DataError, match=r"bomb\.png.*pixels"):
         model.predict([tmp_path / "bomb.png"])
+
+
+def test_the_demo_shows_what_it_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "demo", "sequence-classifier", "-o", tmp_path / "m", "--minutes", 0.05, "--quiet")
+    assert code == 0 and "360 digits that it has not seen" in out and "@@" in out
+    assert ostinato.load(tmp_path / "m").data["train"]["files"] == ["handwritten-digits.jsonl"]

@@ -17,6 +17,7 @@ DEMOS = {
     "classifier": "ostinato.cli.demo_classifier",
     "acceptability": "ostinato.cli.demo_acceptability",
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
+    "sequence-classifier": "ostinato.cli.demo_sequence_classifier",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
     "translator": "ostinato.cli.demo_translator",
