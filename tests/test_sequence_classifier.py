@@ -342,3 +342,21 @@ def test_the_demo_shows_what_it_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, out, _ = run(capsys, "demo", "sequence-classifier", "-o", tmp_path / "m", "--minutes", 0.05, "--quiet")
     assert code == 0 and "360 digits that it has not seen" in out and "@@" in out
     assert ostinato.load(tmp_path / "m").data["train"]["files"] == ["handwritten-digits.jsonl"]
+
+
+def test_steps_that_speak_for_a_label_are_shown(tmp_path: Path) -> None:
+    rows = [("label", "sequence"), *[("buys", "look 付款 look"), ("leaves", "look look out")] * 25]
+    model = SequenceClassifier(**SMALL, input="items", item_dropout=0.0)
+    model.fit(table(tmp_path / "clicks.csv", rows), progress=False)
+    (found,) = predicted(model, table(tmp_path / "new.csv", [("sequence",), ("look 付款 look",)]), explain=True)
+    assert found["label"] == "buys" and int(np.argmax(found["weights"])) == 1 and len(found["weights"]) == 3
+    predicted(model, tmp_path / "clicks.csv", plot=tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SettingsError, match=r"a picture is a \.png, \.svg, \.pdf file"):
+        predicted(model, tmp_path / "clicks.csv", plot=tmp_path / "p.bmp")
+    series = SequenceClassifier(**SMALL | {"epochs": 1}).fit(*waves(20))
+    z = [series.step_weights(each) for each in waves(3)[0]]
+    assert [len(each) for each in z] == [len(each) for each in waves(3)[0]] and all(each.any() for each in z)
+    path = table(tmp_path / "w.csv", [("wave",), *[(" ".join(map(str, each[:, 0])),) for each in waves(8)[0]]])
+    predicted(series, path, plot=tmp_path / "w.svg")
+    assert "<svg" in (tmp_path / "w.svg").read_text("utf-8")

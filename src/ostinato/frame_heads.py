@@ -74,8 +74,8 @@ class NADE(nn.Module):
         self.keys = keys
         self.visible = _linear(hidden_size, keys, odds)
         self.hidden = nn.Linear(hidden_size, units)
-        self.read = nn.Parameter(torch.randn(keys, units) * 0.1)
-        self.written = nn.Parameter(torch.randn(keys, units) * units**-0.5 * 0.1)
+        self.read = nn.Parameter(torch.randn(keys, units) * 0.5)
+        self.written = nn.Parameter(torch.randn(keys, units) * 0.5 * units**-0.5)
 
     def losses(self, hidden: Tensor, frames: Tensor) -> Tensor:
         """−log p of frames, nats, [frames], for hidden [frames, hidden] and frames of 0 and 1, [frames, keys]."""

@@ -58,10 +58,15 @@ class SeqToSeq(nn.Module):
         """The network's zeros."""
         return self.network.initial_state(batch_size)
 
-    def forward(self, ids: Any, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after."""
+    def forward(
+        self, ids: Any, state: Any = None, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after.
+
+        Where `resets`, bool [time, batch], is set, another sequence begins, from a state of zeros.
+        """
         embedded = self.input_dropout(self.embedding(ids))
-        hidden, state = self.network(embedded, state, lengths)
+        hidden, state = self.network(embedded, state, lengths, resets)
         return self.output_dropout(self.projection(hidden)), state
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -106,26 +106,41 @@ class AudioCodec:
         return LogMel(self.rate, self.bands, self.frame, self.hop, self.low_hz, self.high_hz, self.scale)
 
     @classmethod
-    def learn(cls, paths: Callable[[], Iterable[Path]], settings: AudioSettings) -> Self:
+    def learn(
+        cls,
+        paths: Callable[[], Iterable[Path]],
+        settings: AudioSettings,
+        broken: Callable[[Path, DataError], None] | None = None,
+    ) -> Self:
         """The codec of training's files: their rate, mean and deviation.
 
         Args:
             paths: reads their names from the beginning, twice.
             settings: of the features.
+            broken: is told of each file that cannot be read, which is then left out; if None, the first ends it.
 
         Raises:
             DataError: as `read_sound`, or if there is no file.
             SettingsError: if the features cannot be made at the rate.
         """
-        rate = settings.sample_rate or min((sound_of(path).rate for path in paths()), default=0)
+
+        def each(use: Callable[[Path], Any]) -> Iterator[Any]:
+            for path in paths():
+                try:
+                    yield use(path)
+                except DataError as error:
+                    if broken is None:
+                        raise
+                    broken(path, error)
+
+        rate = settings.sample_rate or min(each(lambda path: sound_of(path).rate), default=0)
         if not rate:
             raise DataError("no sounds: expected files such as wav or flac")
         if settings.sample_rate is None:
             rate = min(rate, USUAL_RATE)
         made = cls._unlearned(rate, settings)
         count, total, squares = 0, np.zeros(made.bands), np.zeros(made.bands)
-        for path in paths():
-            found = made.log_mel(made.samples(path)).numpy().astype(np.float64)
+        for found in each(lambda path: made.log_mel(made.samples(path)).numpy().astype(np.float64)):
             count, total, squares = count + len(found), total + found.sum(0), squares + np.square(found).sum(0)
         if not count:
             raise DataError("no sound is left to learn from")

@@ -98,10 +98,18 @@ class ImageCodec:
         Raises:
             DataError: if one is none, or there are none.
         """
+        return cls.of((header(source, where, settings.max_pixels) for source, where in images), settings)
+
+    @classmethod
+    def of(cls, headers: Iterable[Header], settings: ImageSettings) -> ImageCodec:
+        """The codec for images of these sizes and colours.
+
+        Raises:
+            DataError: if there are none.
+        """
         height = width = 0
         coloured = False
-        for source, where in images:
-            found = header(source, where, settings.max_pixels)
+        for found in headers:
             height, width = max(height, found.height), max(width, found.width)
             coloured = coloured or found.coloured
         if not height:
@@ -125,8 +133,8 @@ class ImageCodec:
             DataError: if it is not there, neither PNG nor JPEG, cut off or otherwise damaged, animated, or too large.
             MissingExtra: if Pillow is not installed.
         """
-        with _opened(source, where, self.settings.max_pixels) as image:
-            return self._fitted(_upright(image))
+        with opened(source, where, self.settings.max_pixels) as image:
+            return self.fitted(_upright(image))
 
     def pixels(self, array: np.ndarray) -> np.ndarray:
         """The same of an array of bytes, [height, width], or [height, width, 3 or 4] with red, green, blue (alpha).
@@ -139,10 +147,10 @@ class ImageCodec:
             raise DataError(
                 f"an array of {array.dtype} {list(array.shape)}: expected uint8, [height, width] or [height, width, 3]"
             )
-        return self._fitted(_pillow().fromarray(array))
+        return self.fitted(_pillow().fromarray(array))
 
-    def _fitted(self, image: Any) -> np.ndarray:
-        """Flat, in the codec's channels and size."""
+    def fitted(self, image: Any) -> np.ndarray:
+        """Pillow's image as uint8 [channels, height, width]: flat, in the codec's channels and size."""
         kind, mode, s = _pillow(), "L" if self.channels == 1 else "RGB", self.settings
         image = _flat(image, s.background, mode)
         old, new = (image.width, image.height), (self.width, self.height)
@@ -195,7 +203,7 @@ def frames(image: np.ndarray) -> np.ndarray:
 
 def header(source: Path | bytes, where: str = "", max_pixels: int = 50_000_000) -> Header:
     """Size and colour of an image, of which nothing but the header is read; see `ImageCodec.read`."""
-    with _opened(source, where, max_pixels) as image:
+    with opened(source, where, max_pixels) as image:
         turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
         height, width = (image.width, image.height) if turned else (image.height, image.width)
         coloured = image.mode.startswith(_IN_COLOUR)
@@ -230,8 +238,18 @@ def _pillow() -> Any:
 
 
 @contextmanager
-def _opened(source: Path | bytes, where: str, max_pixels: int) -> Iterator[Any]:
-    """Pillow's image of a file; whatever Pillow says against it, here or within the block, is a `DataError`."""
+def opened(
+    source: Path | bytes, where: str, max_pixels: int, formats: tuple[str, ...] = _READ, still: bool = True
+) -> Iterator[Any]:
+    """Pillow's image of a file; whatever Pillow says against it, here or within the block, is a `DataError`.
+
+    Args:
+        source: the path, or what a file holds.
+        where: the place that names it, with which an error begins.
+        max_pixels: of one picture; a larger one is refused before it is unpacked.
+        formats: that are taken, by the names that people use.
+        still: whether an animation is refused.
+    """
     kind = _pillow()
     name = source.name if isinstance(source, Path) and where else str(source) if isinstance(source, Path) else "image"
     told = f"{where}: {name}" if where else name
@@ -239,11 +257,11 @@ def _opened(source: Path | bytes, where: str, max_pixels: int) -> Iterator[Any]:
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd EXIF, which changes nothing
             warnings.simplefilter("error", kind.DecompressionBombWarning)
-            form = _known(file.read(16), told)
+            form = _known(file.read(16), told, formats)
             file.seek(0)
             try:
-                with kind.open(file, formats=_READ) as image:
-                    _check(image, told, max_pixels)
+                with kind.open(file, formats=[name.upper() for name in formats]) as image:
+                    _check(image, told, max_pixels, still)
                     yield image
             except (kind.DecompressionBombWarning, kind.DecompressionBombError) as error:
                 raise DataError(f"{told}: {error}") from None
@@ -261,27 +279,27 @@ def _opened(source: Path | bytes, where: str, max_pixels: int) -> Iterator[Any]:
         raise DataError(f"{where + ': ' if where else ''}{source}: {error.strerror or error}{hint}") from None
 
 
-def _known(beginning: bytes, told: str) -> str:
-    """PNG or JPEG.
+def _known(beginning: bytes, told: str, formats: tuple[str, ...]) -> str:
+    """Of which format a file is that begins so.
 
     Raises:
-        DataError: if a file that begins so is neither, or empty.
+        DataError: if it is none of those that are taken, or empty.
     """
-    form = _kind(beginning)
-    if form not in _READ:
+    form, wanted = _kind(beginning), f"a {' or '.join(formats)} image"
+    if form not in formats:
         if not beginning:
-            raise DataError(f"{told}: empty: expected a PNG or JPEG image")
+            raise DataError(f"{told}: empty: expected {wanted}")
         found = f"it is {form}" if form else f"it begins {beginning[:4].hex(' ')}"
-        raise DataError(f"{told}: {found}: expected a PNG or JPEG image")
+        raise DataError(f"{told}: {found}: expected {wanted}")
     return form
 
 
-def _check(image: Any, told: str, max_pixels: int) -> None:
+def _check(image: Any, told: str, max_pixels: int, still: bool) -> None:
     """Refuse what would fill the memory, and what is not one picture."""
     if image.width * image.height > max_pixels:
         size = f"{image.width:,} × {image.height:,} pixels"
         raise DataError(f"{told}: {size}: at most max_pixels = {max_pixels:,} are unpacked; make it smaller")
-    pictures = getattr(image, "n_frames", 1)
+    pictures = getattr(image, "n_frames", 1) if still else 1
     if pictures > 1 and image.format == "PNG":  # a camera's JPEG may hold a preview beside the picture
         raise DataError(f"{told}: animated, {pictures} pictures: expected one that stands still")
 

@@ -48,6 +48,17 @@ class RollSettings(Settings):
         """How many there are."""
         return self.highest - self.lowest + 1
 
+    @property
+    def step_name(self) -> str:
+        """Of a step, for people.
+
+        >>> RollSettings(step="1/4").step_name, RollSettings(step="0.1s").step_name
+        ('1/4 beat', '0.1 s')
+        """
+        return (
+            f"{self.length()[0]} beat" if not self.length()[1] else f"{self.step.strip().removesuffix('s').strip()} s"
+        )
+
     def length(self) -> tuple[Fraction, bool]:
         """Of a step, and whether that is seconds rather than beats.
 

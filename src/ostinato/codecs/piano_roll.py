@@ -18,6 +18,7 @@ from ostinato.errors import BundleError, DataError
 from ostinato.files import write_text
 
 _BLOCK = 1 << 20
+_NAMED = 20  # files, in the model's record of what it was trained on
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class PieceReader:
                         digest.update(block)
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-        return {"sha256": digest.hexdigest(), "files": [path.name for path in self.files]}
+        names = [path.name for path in self.files[:_NAMED]]
+        return {"sha256": digest.hexdigest(), "files": names, "file_count": len(self.files)}
 
 
 class PianoRoll:
@@ -109,7 +111,7 @@ class PianoRoll:
             struck_again += int((piece.roll.struck & ~Roll.of_sounding(piece.roll.sounding).struck).sum())
         if not counts["pieces"]:
             told = "; ".join(list(troubles)[:3]) + (" …" if len(troubles) > 3 else "")
-            raise DataError(f"no pieces to learn from{f': {told}' if told else ''}")
+            raise DataError(f"the files hold no piece to learn from{f': {told}' if told else ''}")
         tempo = float(np.median(tempos)) if tempos else None
         return cls(settings, struck_again > 0 if onsets is None else onsets, tempo, chain, dict(counts))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ostinato.data import TextReader, fingerprint
+from ostinato.data import TextReader, fingerprint, fingerprint_of_bytes
 from ostinato.errors import DataError
 from ostinato.records import LABEL, TEXT, Record, RecordFormat, RecordReader, record_format
 from ostinato.settings import Settings
@@ -97,7 +96,7 @@ class ExampleReader:
     def fingerprint(self) -> dict[str, Any]:
         """What the files hold, as the bundle says it; of Parquet the bytes, of all else the text."""
         if any(path.suffix == ".parquet" for path in self.files) or self.settings.format == "parquet":
-            return bytes_of(self.files)
+            return fingerprint_of_bytes(self.files)
         return asdict(fingerprint(TextReader(self.files, self.settings.encoding, self.settings.errors)))
 
     def text_of(self, record: Record) -> str:
@@ -150,14 +149,3 @@ def _label(found: Any, record: Record) -> str:
     if found is None or isinstance(found, dict | list):
         raise DataError(f"{record.where}: expected a label, found {json.dumps(found, default=str)[:40]}")
     return json.dumps(found, default=str)  # a number, true, or a date
-
-
-def bytes_of(files: Sequence[Path]) -> dict[str, Any]:
-    """SHA-256 and number of the bytes of files, as the bundle says them."""
-    digest, size = hashlib.sha256(), 0
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    return {"sha256": digest.hexdigest(), "bytes": size, "files": tuple(path.name for path in files)}

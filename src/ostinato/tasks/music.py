@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ostinato.codecs.midi import note_name
 from ostinato.codecs.music import MOST_STEPS, Piece, Roll, RollSettings, check_suffix, save_roll
 from ostinato.codecs.piano_roll import PianoRoll, PieceReader
+from ostinato.codecs.roll_picture import Panel, check_picture, draw_rolls
 from ostinato.errors import DataError
 from ostinato.frame_heads import make_frame_head
 from ostinato.tasks.model import Predicted
@@ -60,6 +61,7 @@ class MusicModel(SupervisedModel):
     GenerateSettings = GenerateSettings
     codec_type = PianoRoll
     columns = {"sizes": "<i2", "keys": "<u1", "struck": "<u1"}  # noqa: RUF012
+    read_from = (1, 1)  # a silent frame is read first, the last never
     length_column = "sizes"
     criterion = "loss"
 
@@ -83,8 +85,7 @@ class MusicModel(SupervisedModel):
         """Range and step, and how often keys sound, stay and change."""
         codec = PianoRoll.learn(examples(), self._part(RollSettings), self.settings.onsets)
         counts, tell = codec.counts, self.reporter.message
-        step = codec.settings.step
-        tell(f"{counts['pieces']:,} pieces of {counts['steps']:,} steps of {step}{'' if 's' in step else ' of a beat'}")
+        tell(f"{counts['pieces']:,} pieces of {counts['steps']:,} steps of {codec.settings.step_name}")
         for name, told in (
             ("drums", "notes of percussion (channel 10) left out"),
             ("out_of_range", "notes outside the range of keys left out"),
@@ -207,9 +208,19 @@ class MusicModel(SupervisedModel):
             SettingsError: as `generate`, and if the file's name ends in nothing that can be written.
         """
         check_suffix(output)
+        if options.plot is not None:
+            check_picture(Path(options.plot))
         roll = self.generate(**options.model_dump())
         tempo = options.tempo or self.codec.tempo or 120.0
         save_roll(output, roll, self.codec.settings, tempo, options.program)
+        if options.plot is not None:
+            given = len(roll.sounding) - self._steps(options)
+            panels = [Panel(output.name, roll, given)]
+            if options.prime is not None:
+                panels.insert(
+                    0, Panel(Path(options.prime).name, self._beginning(Path(options.prime), MOST_STEPS), given)
+                )
+            draw_rolls(Path(options.plot), panels, self.codec.settings)
         return {
             "steps": len(roll.sounding),
             "notes": int(roll.struck.sum()),
@@ -238,9 +249,10 @@ class MusicModel(SupervisedModel):
         """The first bars of a piece, for the model card."""
         return "\n".join(self.codec.names(self.generate(steps=16, seed=0).sounding))
 
-    def pieces_of(self, row: Row) -> list[str]:
-        """The keys of each step of an example, as people write them."""
-        return self.codec.names(self.batch([row]).roll[:, 0, : self.codec.settings.keys].numpy())
+    def step_names(self, rows: Sequence[Row]) -> list[list[str]]:
+        """The keys of each step of examples, as people write them."""
+        keys = self.codec.settings.keys
+        return [self.codec.names(self.batch([row]).roll[:, 0, :keys].numpy()) for row in rows]
 
 
 def moved(roll: Tensor, keys: int, most: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ostinato.codecs.music import RollSettings
 from ostinato.settings import Settings
@@ -47,6 +47,12 @@ class MusicSettings(PieceSettings, RecurrentSettings, TrainingSettings):
     epochs: int = Field(60, ge=1, description="passes over the training data")
     clip_norm: float | None = Field(5.0, gt=0, description="scale the gradient down to this norm (none: off)")
 
+    @model_validator(mode="after")
+    def _agree(self) -> MusicSettings:
+        if self.label_smoothing:
+            raise ValueError("label_smoothing: keys that sound or not have no smoothed form; leave it out")
+        return self
+
 
 class PredictSettings(Settings):
     """What can be set about telling of pieces."""
@@ -71,3 +77,6 @@ class GenerateSettings(Settings):
     )
     program: int = Field(0, ge=0, le=127, description="General MIDI's instrument, from 0 (0: grand piano, 19: organ)")
     seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed makes the same piece")
+    plot: str | None = Field(
+        None, description="draw its piano roll to this file too (png, svg, pdf), under the piece of --from"
+    )

@@ -12,10 +12,11 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ostinato.codecs.labelled_frames import INPUTS
+from ostinato.data import fingerprint_of_bytes
 from ostinato.errors import DataError, SettingsError
 from ostinato.records import TABLES, Record, RecordReader, record_format
 from ostinato.settings import Settings
-from ostinato.tasks.examples import LABEL_COLUMNS, bytes_of, labels_of
+from ostinato.tasks.examples import LABEL_COLUMNS, labels_of
 from ostinato.tasks.sequence_cells import (
     channels_of,
     in_time,
@@ -134,7 +135,7 @@ class SequenceReader:
 
     def fingerprint(self) -> dict[str, Any]:
         """What the files hold, as the bundle says it."""
-        return bytes_of(self.files)
+        return fingerprint_of_bytes(self.files)
 
     def _is_table(self, path: Path) -> bool:
         if self.settings.format != "auto":

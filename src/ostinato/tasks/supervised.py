@@ -21,7 +21,7 @@ from ostinato.files import write_text
 from ostinato.table import Table
 from ostinato.tasks.corpus import SPOOLED, Sources, resolve, source_names
 from ostinato.tasks.fitting import FittedModel
-from ostinato.tasks.parts import Reader, parts
+from ostinato.tasks.parts import Part, Reader, parts
 from ostinato.training.batches import LengthBatches
 from ostinato.training.measuring import PROBE_ROWS, PROBE_STEPS
 from ostinato.training.objective import Evaluation
@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 """An example as numbers: an array, or a list, for each column."""
 
 
-LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error"})
+LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error", "character_error_rate"})
 """Of figures that choose the best epoch."""
 
 
@@ -68,6 +68,8 @@ class SupervisedModel(FittedModel):
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
+    read_from: ClassVar[tuple[int, int]] = (0, 0)
+    """The step of a batch that reads the first of them, and how many at the end are never read."""
     criterion: str
     """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
 
@@ -133,8 +135,7 @@ class SupervisedModel(FittedModel):
             about = read_json(run / "examples.json")
             codec = self.codec_type.load(folder / CODEC)
             return Prepared(codec, Table(run, "train"), Table(run, "validation"), about)
-        s = self.settings
-        train, held_out, about = parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
+        train, held_out, about = self.split(sources, validation, run)
         self._codec = self.learn_codec(train)
         (folder / CODEC).mkdir(exist_ok=True)
         self._codec.save(folder / CODEC)
@@ -146,6 +147,11 @@ class SupervisedModel(FittedModel):
         self.reporter.message(f"{len(tables[0]):,} training examples, {len(tables[1]):,} for validation")
         (run / SPOOLED).unlink(missing_ok=True)
         return Prepared(self._codec, tables[0], tables[1], about)
+
+    def split(self, sources: Sequence[str], validation: Sequence[str], run: Path) -> tuple[Part, Part, dict[str, Any]]:
+        """Training examples, those for validation, and the fingerprints of their files; see `parts`."""
+        s = self.settings
+        return parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
 
     def prepare_more(self, examples: Callable[[], Iterator[Any]], run: Path) -> dict[str, Any]:  # noqa: ARG002
         """Write what else training reads, such as other data; gives what the bundle says of it."""
@@ -190,6 +196,10 @@ class SupervisedModel(FittedModel):
             return self.batch([{name: table.entry(name, row) for name in self.columns} for row in indices.tolist()])
 
         return LengthBatches(table.lengths(self.length_column), batch_size or self.settings.batch_size, collate, seed)
+
+    def steps(self, lengths: np.ndarray) -> np.ndarray:
+        """How many steps the network reads of rows whose `length_column` is so long."""
+        return lengths
 
     def objective(self, corpus: Prepared) -> FromExamples:
         """What training descends."""
@@ -259,7 +269,7 @@ class FromExamples:
         self.windows = model.batches(corpus.train, model.settings.seed)
         self.validation = model.batches(corpus.validation)
         table, column = corpus.validation, model.length_column
-        probed = probed_rows(table.lengths(column))
+        probed = probed_rows(model.steps(table.lengths(column)))
         self._probed = model.batch([{name: table.entry(name, row) for name in model.columns} for row in probed])
 
     def begin_epoch(self, epoch: int) -> None:
