@@ -139,7 +139,7 @@ class SequenceClassifier(LabellingModel):
         """Reads labelled sequences as the settings say, but for changes of them."""
         settings = self._part(SequenceSettings)
         if self._in_memory:
-            settings = SequenceSettings.checked({"input": self.settings.input, "column": [SEQUENCE]})
+            settings = SequenceSettings.checked({"input": self.settings.input})
         return SequenceReader(files, settings.model_copy(update=changes))
 
     def learn_codec(self, examples: Callable[[], Iterator[SequenceExample]]) -> LabelledFrames:
