@@ -18,6 +18,7 @@ DEMOS = {
     "classifier": "ostinato.cli.demo_classifier",
     "acceptability": "ostinato.cli.demo_acceptability",
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
+    "sequence-classifier": "ostinato.cli.demo_sequence_classifier",
     "music-model": "ostinato.cli.demo_music_model",
     "frame-predictor": "ostinato.cli.demo_frame_predictor",
     "forecaster": "ostinato.cli.demo_forecaster",
