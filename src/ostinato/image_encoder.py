@@ -46,7 +46,7 @@ class ImageEncoder(nn.Module):
             size = ((size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1)
             channels = features
         # channels side by side in memory: on a CPU the convolutions then take two thirds of the time
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - no stub
         self.grid, self.output_size = size, channels
         """Rows and columns of places."""
 
