@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,8 @@ class ImageEncoder(nn.Module):
             size = ((size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1)
             channels = features
         # channels side by side in memory: on a CPU the convolutions then take two thirds of the time
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        layered: Any = nn.Sequential(*layers)
+        self.layers = layered.to(memory_format=torch.channels_last)
         self.grid, self.output_size = size, channels
         """Rows and columns of places."""
 
