@@ -91,8 +91,10 @@ def demo(folder: Path, minutes: float | None, quiet: bool) -> None:
     digits, labels = (found.images[order] * (255 / 16)).astype(np.uint8), found.target[order]
     held_out = list(scenes(digits[1500:], labels[1500:], 20, 400, seed=2))
     with tempfile.TemporaryDirectory() as scratch:
-        train = write_scenes(Path(scratch), NAME, scenes(digits[:1400], labels[:1400], 20, 4000, seed=0))
-        checked = write_scenes(Path(scratch), "held-out.csv", scenes(digits[1400:1500], labels[1400:1500], 20, 300, 1))
+        train = write_scenes(Path(scratch), NAME, scenes(digits[:1400], labels[:1400], 20, 4000, seed=0), 1)
+        checked = write_scenes(
+            Path(scratch), "held-out.csv", scenes(digits[1400:1500], labels[1400:1500], 20, 300, 1), 1
+        )
         model = Captioner(
             cell="gru", hidden_size=128, embedding_size=64, filters=(16, 32, 64), dropout=0.0, epochs=8, batch_size=16,
             learning_rate=0.004, attention="general", criterion="exact", max_minutes=minutes, seed=1, threads=1,
