@@ -111,6 +111,7 @@ class SeriesReader:
     Args:
         files: what to read, together.
         settings: which columns, and how.
+        frequency: the step, where the settings do not state one; found if None.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "sales.csv"
@@ -122,6 +123,7 @@ class SeriesReader:
 
     files: Sequence[Path]
     settings: SeriesSettings
+    frequency: Frequency | None = None
 
     def examples(self) -> Iterator[Series]:
         """All series, in the order of their first rows.
@@ -167,10 +169,13 @@ class SeriesReader:
     def _series(self, found: dict[str, _Rows], columns: _Columns, kind: Kind) -> Iterator[Series]:
         s = self.settings
         numbers = kind == "number"
-        frequency = Frequency.parse(s.frequency) if s.frequency else None
+        frequency = Frequency.parse(s.frequency) if s.frequency else self.frequency
         if frequency is not None and (frequency.unit == "step") != numbers:
             what = "counts steps" if numbers else "are times"
-            raise DataError(f"{columns.time or 'rows'}: {what}, which --frequency {s.frequency} does not fit")
+            raise DataError(
+                f"{self.files[0]}: column {columns.time!r}: {what}, which a step of {frequency} does not fit "
+                "(--frequency, or that of the model)"
+            )
         if frequency is None:
             frequency = find_frequency((np.sort(np.array(rows.times, np.int64)) for rows in found.values()), numbers)
         if frequency is None:
