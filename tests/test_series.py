@@ -62,6 +62,11 @@ def test_a_series_goes_on_in_another_file(tmp_path: Path) -> None:
     assert series.values[:, 0].tolist() == [5, 6, 7]
 
 
+def test_what_has_no_name_is_csv(tmp_path: Path) -> None:
+    [series] = read(tmp_path, "time,y\n1,5\n2,6\n", name="standard-input")
+    assert series.values[:, 0].tolist() == [5, 6]
+
+
 def test_parquet(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from datetime import datetime
