@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ostinato.cli.demo import is_demo
 from ostinato.cli.made_logs import SCENES, Radio
@@ -24,7 +25,7 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
             hidden_size=64, embedding_size=32, epochs=12, learning_rate=0.006, dropout=0.1, max_minutes=minutes, seed=1
         )
         model.fit(train, output=output, overwrite=is_demo(output, NAME), progress=False if quiet else None)
-        found = model.evaluate(test)
+        found: dict[str, Any] = model.evaluate(test)
     beside = found["beside"]
     print(
         f"\n{len(held_out)} playlists that it has not met, each song told from those before:\n"
