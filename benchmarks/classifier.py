@@ -19,6 +19,7 @@ CPU that one thread used, training and scoring together.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import statistics
@@ -35,6 +36,7 @@ from data import need
 from word_vectors import brown
 
 Split = dict[str, Path]
+_EWT_TEXT = "# text = "
 
 
 def trec(folder: Path) -> Split:
@@ -66,16 +68,27 @@ def cooking_with_validation(folder: Path) -> Split:
 
 
 def cola(folder: Path) -> Split:
-    """CoLA's files, the two dev files together scored; and short sentences of the Brown corpus, without labels."""
+    """CoLA's files, the two dev files together scored; and English of four other corpora, without labels."""
     lines = need("acceptability/cola/in_domain_train.tsv").read_text("utf-8").splitlines(keepends=True)
     dev = [need(f"acceptability/cola/{name}_dev.tsv").read_text("utf-8") for name in ("in_domain", "out_of_domain")]
     found = {part: folder / f"cola.{part}.tsv" for part in ("train", "validation", "test")}
     found["train"].write_text("".join(line for at, line in enumerate(lines) if at % 10 != 9), "utf-8")
     found["validation"].write_text("".join(lines[9::10]), "utf-8")
     found["test"].write_text("".join(dev), "utf-8")
-    found["real"] = folder / "brown.txt"
-    found["real"].write_text("".join(" ".join(words) + "\n" for words in brown() if len(words) <= 16), "utf-8")
+    found["real"] = folder / "real.txt"
+    found["real"].write_text("".join(f"{sentence}\n" for sentence in sorted(set(english()))), "utf-8")
     return found
+
+
+def english() -> Iterator[str]:
+    """Sentences of Brown, of EWT's training part, of Multi30k's, and Tatoeba's that have a Chinese translation."""
+    yield from (" ".join(words) for words in brown())
+    with gzip.open(need("tagging/ud_english_ewt/en_ewt-ud-train.conllu.gz"), "rt", encoding="utf-8") as file:
+        yield from (line.removeprefix(_EWT_TEXT).strip() for line in file if line.startswith(_EWT_TEXT))
+    with gzip.open(need("mt/multi30k/train.en.gz"), "rt", encoding="utf-8") as file:
+        yield from (line.strip() for line in file)
+    with need("mt/cmn-eng.txt").open(encoding="utf-8") as file:
+        yield from (line.split("\t")[0] for line in file)
 
 
 def _write(path: Path, rows: Any) -> None:
@@ -113,7 +126,10 @@ JOBS = {
         label_names=True, subwords=10_000, embedding_size=128, hidden_size=32, input_dropout=0.3, batch_size=64,
         shared=True, criterion="precision_at_1", learning_rate=0.004, epochs=4, members=2, linear=True,
     ),
-    "cola": Job(cola, "mcc", 0.16, "0.157, private test", "Acceptability", linear=True, members=5),
+    "cola": Job(
+        cola, "mcc", 0.16, "0.157, private test", "Acceptability", linear=True, members=5,
+        criterion="loss", real_epochs=0, real_ngrams=5,
+    ),
 }  # fmt: skip
 
 
@@ -122,7 +138,8 @@ def score(job: Job, parts: Split, seed: int) -> tuple[float, float, float]:
     import ostinato
 
     def trained(corpus: Any, **changes: Any) -> Any:
-        model = getattr(ostinato, job.model)(**job.settings | changes, seed=seed, threads=1, device="cpu")
+        real = {"real": str(parts["real"])} if "real" in parts else {}
+        model = getattr(ostinato, job.model)(**job.settings | real | changes, seed=seed, threads=1, device="cpu")
         return model.fit(corpus, validation=parts["validation"], progress=False)
 
     begun, model, validation = time.process_time(), None, math.nan

@@ -19,11 +19,14 @@ from ostinato.cli import demo_acceptability
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.errors import DataError, SettingsError
 from ostinato.networks import named_weights
-from ostinato.tasks.acceptability import best_mcc
 from ostinato.tasks.acceptability_score import AcceptabilityScore
+from ostinato.tasks.classifier import Classifier
 from ostinato.tasks.committee import members_of
 from ostinato.tasks.corruption import Corruption
+from ostinato.tasks.examples import Example
+from ostinato.tasks.matthews import best_mcc, expected_mcc
 from ostinato.tasks.ngram import NGramLanguageModel
+from ostinato.tasks.sentence_measures import join
 from ostinato.training.loop import Trainer
 from ostinato.training.signals import Interrupted
 
@@ -64,6 +67,25 @@ def test_the_best_border_for_matthews() -> None:
         assert mcc == pytest.approx(matthews_corrcoef(right, scores > threshold), abs=1e-9)
         every = [matthews_corrcoef(right, scores > border) for border in np.arange(-0.1, 1.1, 0.1)]
         assert mcc >= max(every) - 1e-9
+
+
+def test_the_border_that_probabilities_let_expect() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        p = rng.random(40)
+        threshold, expected = expected_mcc(p)
+        drawn = rng.random((4000, 40)) < p
+
+        def correlation(border: float, p: np.ndarray = p) -> float:
+            told = p > border
+            tp, fp = p[told].sum(), (1 - p[told]).sum()
+            fn, tn = p[~told].sum(), (1 - p[~told]).sum()
+            return float((tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+
+        assert expected == pytest.approx(correlation(threshold))
+        assert expected >= max(correlation(border) for border in np.sort(p)[:-1]) - 1e-9
+        mean = np.mean([matthews_corrcoef(right, p > threshold) for right in drawn[:400]])
+        assert mean == pytest.approx(expected, abs=0.03)
 
 
 def test_a_trained_judge(cola: Path, tmp_path: Path, call: Any) -> None:
@@ -109,7 +131,8 @@ def test_resuming_what_is_finished_leaves_the_border(members: int, tmp_path: Pat
     longer = Acceptability.resume(tmp_path / "m", progress=False, epochs=4)
     assert longer.metrics["epochs"] == 4
     border, all_members = longer.metrics["validation_threshold"], members_of(longer.network)
-    shift = float(longer.network.head.temperature) * math.log(border / (1 - border))
+    moved = math.log(border / (1 - border)) - longer.metrics["validation_bias"]
+    shift = float(longer.network.head.temperature) * moved
     before_it = json.loads(read_tensors(tmp_path / "m" / "weights.safetensors")[1]["trained_bias"])
     biases = [member.head.linear.bias[1].item() for member in all_members]
     assert biases == pytest.approx([each - shift for each in before_it], abs=1e-6) and len(biases) == members
@@ -169,6 +192,41 @@ def test_a_judge_stopped_at_real_sentences_ends_in_the_same_bits(
     assert not (tmp_path / "m" / "run" / "real").exists()
 
 
+def test_ngrams_of_real_sentences_beside_the_network(real: Path, tmp_path: Path) -> None:
+    settings = TINY | {"real": str(real), "real_epochs": 0, "real_ngrams": 3, "epochs": 1, "validation_fraction": 0.4}
+    model = Acceptability(**settings).fit(*JUDGED, output=tmp_path / "m")
+    weights = model.network.head.measure_weights / model.network.head.temperature
+    assert weights.abs().max() > 0.01
+    texts = ["the king swam again", "again swam king the"]
+    first, second = model.predict_proba(texts)[:, 1]
+    assert first > 0.5 > second  # words that nobody judged: only the n-grams know them
+
+    g = np.stack([model.codec.measures.of(text) for text in texts])
+    batch = model.batch(model.encode_all([Example(text, ()) for text in texts]))
+    with torch.inference_mode():
+        gained = model.logits(batch) - Classifier.logits(model, batch)
+    wanted = g @ model.network.head.measure_weights.numpy()
+    assert np.allclose(gained, np.stack([0 * wanted, wanted], 1), rtol=1e-4, atol=1e-4)
+    (words,) = model.explain(["the  king swam again"])
+    assert [word.word for word in words] == ["the", "king", "swam", "again"]
+    again = ostinato.load(model.save(tmp_path / "copy"))
+    assert np.array_equal(again.predict_proba(texts), model.predict_proba(texts))
+    resumed = Acceptability.resume(tmp_path / "m", progress=False)
+    assert np.allclose(resumed.predict_proba(texts), model.predict_proba(texts), atol=1e-6)
+    with pytest.raises(SettingsError, match="real_ngrams: of which sentences"):
+        Acceptability(real_ngrams=3)
+
+
+def test_joining_finds_the_weights_that_made_the_labels() -> None:
+    rng = np.random.default_rng(2)
+    z, g = rng.normal(size=20_000), rng.normal(3.0, 2.0, (20_000, 2))
+    right = rng.random(20_000) < 1 / (1 + np.exp(-(0.7 * z + g @ [0.5, -0.2] - 0.9)))
+    found = join(z, g, right)
+    assert [found.scale, *found.weights, found.bias] == pytest.approx([0.7, 0.5, -0.2, -0.9], abs=0.08)
+    alone = join(z, np.zeros((20_000, 0)), right)
+    assert alone.weights.shape == (0,) and alone.scale > 0
+
+
 def test_real_sentences_that_are_none(real: Path, tmp_path: Path) -> None:
     (few := tmp_path / "few.txt").write_text("Too short.\n" * 30)
     with pytest.raises(DataError, match="0 real sentences of at least three words: expected 20 or more"):
@@ -194,7 +252,7 @@ def test_a_mistake_changes_a_sentence_and_little_of_it(seed: int) -> None:
     assert ("she", "quickly", "walking", "home", "the", "day") in kinds
 
 
-@pytest.mark.parametrize("measure", ["mean", "slor"])
+@pytest.mark.parametrize("measure", ["mean", "slor", "worst"])
 def test_the_score_of_a_language_model(measure: str, cola: Path, tmp_path: Path, call: Any) -> None:
     command = ("fit", "acceptability", cola, "-o", tmp_path / "m", "--model", "language-model", "--measure", measure)
     figures = json.loads(call(*command, "-q", "--json"))
@@ -206,8 +264,9 @@ def test_the_score_of_a_language_model(measure: str, cola: Path, tmp_path: Path,
     assert isinstance(judge, NGramLanguageModel)
     log_p = [each.log_probability for each in judge.score(text)]
     ids = judge.codec.encode(text)
-    unigram = model.tensors["unigram"][ids] if measure == "slor" else np.zeros(len(ids))
-    wanted = float(np.mean(np.array(log_p) - unigram)) - model.tensors["threshold"][0]
+    unigram = np.zeros(len(ids)) if measure == "mean" else model.tensors["unigram"][ids]
+    gained = np.array(log_p) - unigram
+    wanted = float(gained.min() if measure == "worst" else gained.mean()) - model.tensors["threshold"][0]
     (found,) = model.scores([text])
     assert found[0].tolist() == pytest.approx([-wanted, wanted])
     assert model.predict(["The child sat here.", "Here sat child the."]).tolist() == ["1", "0"]

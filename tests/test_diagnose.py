@@ -161,6 +161,24 @@ def test_a_signal_ends_the_trial(command: Command, sick: Path, text: Path, monke
     assert "stopped while trying as it was; 0 of" in told and "--resume" not in told
 
 
+def test_what_was_tried_before_a_signal_is_told(
+    command: Command, sick: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = LanguageModel.fit_again, []
+
+    def stopped_later(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise Interrupted(3, signal.SIGTERM, saved=True)
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(LanguageModel, "fit_again", stopped_later)
+    found = command("diagnose", sick, text, "--try", "--steps", 2, status=128 + signal.SIGTERM)
+    rows = found.stdout.splitlines()
+    assert len(rows) == 2 and rows[0].startswith("change") and rows[1].startswith("as it was")
+    assert "1 of" in found.stderr
+
+
 def test_data_that_are_gone_are_asked_for(
     command: Command, sick: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def diagnose(
     """
     from ostinato.diagnostics.diagnosis import diagnose as measured
     from ostinato.diagnostics.trying import cures, reading, table, try_cures
+    from ostinato.training.signals import Interrupted
 
     language: Any = _language(lang)
     if not try_:
@@ -67,7 +68,12 @@ def diagnose(
 
         changes = cures(diagnosis)
         if changes:
-            results = list(try_cures(model, changes, held_out or None, data or None, steps, minutes, tell))
+            try:
+                results.extend(try_cures(model, changes, held_out or None, data or None, steps, minutes, tell))
+            except Interrupted:  # what was tried until then has cost time: it is told
+                if results and not as_json:
+                    print(table(results, language))
+                raise
     if as_json:
         found = {"model": str(model), **diagnosis.plain()}
         if try_:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
+from ostinato.bundle import MANIFEST, read_manifest
 from ostinato.cli.options import given, with_settings
-from ostinato.errors import SettingsError
+from ostinato.cli.show import emit
+from ostinato.errors import BundleError, SettingsError
 from ostinato.sampling import GenerationSettings
-from ostinato.tasks import load_for
+from ostinato.settings import Settings
+from ostinato.tasks import load, load_for, task_class
 
 app = typer.Typer(add_completion=False)
 
@@ -65,3 +71,37 @@ def generate(
         print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(map(loaded.written, texts)))
         return
     print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(texts))
+
+
+def command_for(arguments: Sequence[str]) -> TyperCommand:
+    """The command for the model that is named among the arguments: text is printed, what is none goes to a file."""
+    named = next((each for each in arguments if (Path(each) / MANIFEST).is_file()), None)
+    try:
+        kind = None if named is None else task_class(read_manifest(Path(named))["task"])
+    except BundleError:  # told when it is loaded
+        kind = None
+    options = getattr(kind, "GenerateSettings", None)
+    command = get_command(app if options is None else _to_a_file(options, f"Options of a {getattr(kind, 'task', '')}"))
+    assert isinstance(command, TyperCommand)  # noqa: S101
+    return command
+
+
+def _to_a_file(kind: type[Settings], panel: str) -> typer.Typer:
+    made = typer.Typer(add_completion=False)
+
+    @made.command(name="generate")
+    @with_settings(kind, other=panel)
+    def generate(
+        model: Annotated[Path, typer.Argument(help="Folder of the model.")],
+        output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.")] = None,
+        device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
+        as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+        **options: Any,
+    ) -> None:
+        """Let a model make something, and write it to a file."""
+        chosen = kind.checked(given(options, kind))
+        if output is None:
+            raise SettingsError("where to? give -o FILE")
+        emit(load(model, device).write_generated(output, chosen), as_json)
+
+    return made

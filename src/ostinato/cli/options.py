@@ -16,7 +16,7 @@ from ostinato.records import RecordReader
 from ostinato.settings import Settings, read_yaml
 from ostinato.stop_words import STOP_WORDS
 
-_ALIASES = {"num_layers": "--layers", "learning_rate": "--lr"}
+_ALIASES = {"num_layers": "--layers", "learning_rate": "--lr", "prime": "--from"}
 
 
 Panels = Mapping[str, type[Settings]]

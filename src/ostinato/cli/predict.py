@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ostinato.bundle import MANIFEST, read_manifest
+from ostinato.cli.listening import listen
 from ostinato.cli.options import given, with_settings
 from ostinato.cli.progress import count_lines, counted
 from ostinato.errors import SettingsError
@@ -54,7 +55,12 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
             list[str] | None, typer.Argument(help="Files, folders, patterns, or - for standard input.")
         ] = None,
         output: Annotated[
-            Path | None, typer.Option("--output", "-o", help="Write there; .jsonl, .csv and .tsv hold all fields.")
+            Path | None,
+            typer.Option(
+                "--output",
+                "-o",
+                help="Write there; .jsonl, .csv and .tsv hold all fields. Of frames: .gif, .npy or a folder.",
+            ),
         ] = None,
         device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -66,8 +72,15 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
         if not files and not getattr(chosen, "whole", False):  # else the options say what is asked
             raise SettingsError("what to read? name a file, a folder, a pattern, or - for standard input")
         loaded = load(model, device)
+        if getattr(chosen, "stream", False):
+            listen(loaded, files or [], chosen, output, as_json)
+            return
         with TemporaryDirectory() as folder:
             found = resolve(files, Path(folder)) if files else []
+            if output is not None and hasattr(loaded, "writes") and loaded.writes(output):
+                for line in loaded.write_predictions(found, chosen, output):
+                    print(line)
+                return
             predicted: Iterable[Predicted] = loaded.predictions(found, chosen)
             if output is None:
                 for each in predicted:

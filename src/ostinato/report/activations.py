@@ -73,15 +73,17 @@ def layer_names(network: Any) -> dict[Recurrent, str]:
     >>> list(layer_names(network).values())
     ['layer 0, forward', 'layer 0, backward', 'layer 1']
     """
+    layers = {path: module for path, module in network.named_modules() if isinstance(module, Recurrent)}
+    over = [path for path in layers if not _NOT_OF_THE_TEXT & set(path.split("."))]
+    over = over or [path for path in layers if "decoder" in path.split(".")]  # it writes of what is no text
     found: dict[Recurrent, str] = {}
-    for path, module in network.named_modules():
+    for path in over:
         parts = path.split(".")
-        if isinstance(module, Recurrent) and not _NOT_OF_THE_TEXT & set(parts):
-            number = next((part for part in reversed(parts) if part.isdigit()), "0")
-            told = ["encoder"] if hasattr(network, "decoder") else []
-            ways = [way for way in ("forward", "backward") if f"{way}_layer" in parts]
-            told += [f"layer {number}", *ways]
-            found[module] = ", ".join(told)
+        number = next((part for part in reversed(parts) if part.isdigit()), "0")
+        told = ["decoder" if "decoder" in parts else "encoder"] if hasattr(network, "decoder") else []
+        ways = [way for way in ("forward", "backward") if f"{way}_layer" in parts]
+        told += [f"layer {number}", *ways]
+        found[layers[path]] = ", ".join(told)
     return found
 
 
@@ -124,17 +126,18 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
     first, unread = model.read_from  # of a batch's steps and of an example's items
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
-        with _recorded(names) as outputs:
+        with _recorded(names) as outputs, torch.enable_grad():  # without, single steps go past the hooks
             model.loss(model.on_device(model.batch(part)))
         together = {name: torch.cat(found) for name, found in outputs.items()}
         if not together:
             return None
-        for column, ids in enumerate(_sequences(model, part)):
-            ids = ids[: len(ids) - unread]
+        named = model.step_names(part)
+        for column, tokens_of in enumerate(named or [_tokens(model, ids.tolist()) for ids in _sequences(model, part)]):
+            tokens_of = tokens_of[: len(tokens_of) - unread]
             begins.append(len(pieces))
-            pieces += [_shown(token, at == 0, model) for at, token in enumerate(_tokens(model, ids.tolist()))]
+            pieces += tokens_of if named else [_shown(token, at == 0, model) for at, token in enumerate(tokens_of)]
             for name, found in together.items():
-                kept[name].append(found[first : first + len(ids), column].numpy())
+                kept[name].append(found[first : first + len(tokens_of), column].numpy())
             if len(pieces) >= tokens:
                 break
         if len(pieces) >= tokens:

@@ -21,13 +21,13 @@ from ostinato.tasks.acceptability import (
     AcceptabilityReader,
     SentencePredictSettings,
     SentenceSettings,
-    best_mcc,
     check_labels,
 )
 from ostinato.tasks.at_once import ModelAtOnce
 from ostinato.tasks.classifying import ClassifyingModel, WordWeight
-from ostinato.tasks.ngram import NGramLanguageModel
+from ostinato.tasks.matthews import best_mcc
 from ostinato.tasks.parts import parts
+from ostinato.tasks.sentence_measures import MEASURES, SentenceMeasures, ngrams_of, unigram_log_probabilities
 from ostinato.tasks.writing import WritingModel
 
 _MODEL, _LABELS = "language-model", "labels.json"
@@ -39,8 +39,8 @@ class AcceptabilityScoreSettings(SentenceSettings):
     language_model: str | None = Field(
         None, description="folder of a language model [default: n-grams of the acceptable training sentences]"
     )
-    measure: Literal["slor", "mean"] = Field(
-        "slor", description="mean log p of a token, or SLOR: that less a unigram's"
+    measure: Literal["slor", "mean", "worst"] = Field(
+        "slor", description="mean log p of a token; SLOR, that less a unigram's; or the worst token's, less a unigram's"
     )
     ngram_order: int = Field(3, ge=1, description="tokens of the longest n-gram, where no language model is given")
     seed: int = Field(0, ge=0, description="of the examples drawn for validation")
@@ -93,6 +93,7 @@ class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] -
     |---|---|
     | `mean` | log p(s) / n |
     | `slor` | (log p(s) − log p_u(s)) / n, p_u the product of the unigram probabilities of its tokens |
+    | `worst` | the least of log p(w_t | w_<t) − log p_u(w_t) |
 
     The threshold is where Matthews' correlation with the validation examples is highest; labels are as of
     `Acceptability`. Unigram probabilities are relative frequencies in the acceptable training sentences, one being
@@ -128,13 +129,10 @@ class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] -
         def acceptable() -> Iterator[str]:
             return (" ".join(example.text.split()) for example in train() if example.labels == labels[1:])
 
-        model = self._language_model(acceptable, folder / bundle.RUN / "acceptable.txt", tell)
+        model = self._language_model(acceptable, tell)
         self._codec = LanguageModelJudge(model, labels, self._in_memory or "str")
         self._codec.save(folder / bundle.CODEC)
-        counts = np.ones(len(model.codec))
-        for text in acceptable():
-            np.add.at(counts, model.codec.encode(text), 1)
-        self._tensors = {"unigram": np.log(counts / counts.sum()), "threshold": np.zeros(1)}
+        self._tensors = {"unigram": unigram_log_probabilities(model, acceptable()), "threshold": np.zeros(1)}
         judged = [(score, example.labels) for score, example in self._judged(held_out)]
         if len({labels for _, labels in judged}) < 2:
             raise DataError("the validation examples have one label: the threshold needs both; give more, or others")
@@ -145,9 +143,7 @@ class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] -
         self.metrics |= {"training_seconds": round(time.monotonic() - started, 1)}
         self.data |= {"train_examples": sum(1 for _ in train())}
 
-    def _language_model(
-        self, acceptable: Callable[[], Iterator[str]], path: Path, tell: Callable[[str], None]
-    ) -> WritingModel:
+    def _language_model(self, acceptable: Callable[[], Iterator[str]], tell: Callable[[str], None]) -> WritingModel:
         from ostinato.tasks import load  # which knows this module
 
         if self.settings.language_model is not None:
@@ -155,32 +151,28 @@ class AcceptabilityScore(  # pyright: ignore[reportIncompatibleMethodOverride] -
             if not isinstance(model, WritingModel):
                 raise SettingsError(f"language_model = {self.settings.language_model}: it is a {model.task}")
             return model
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(text + "\n" for text in acceptable())
-        tell(f"{self.settings.ngram_order}-grams of the acceptable sentences")
-        found = NGramLanguageModel(order=self.settings.ngram_order, across_lines=False, level="word", min_count=2)
-        return found.fit(path, progress=False)
+        return ngrams_of(acceptable, self.settings.ngram_order, tell)
 
     def _judged(self, examples: Callable[[], Iterator[Any]]) -> Iterator[tuple[float, Any]]:
         return zip(chain.from_iterable(self._raw(e.text for e in examples())), examples(), strict=True)
 
+    @property
+    def _measures(self) -> SentenceMeasures:
+        return SentenceMeasures(self.codec.model, self.tensors["unigram"])
+
     def _raw(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
-        """The measure of each text, in blocks."""
+        """The measure of each text, in blocks; what has no token is as bad as can be."""
+        measures, column = self._measures, MEASURES.index(self.settings.measure)
         for block in in_batches(texts):
-            yield np.array([np.mean([w.weight for w in words]) if (words := self._words(t)) else -30.0 for t in block])
+            found = np.stack([measures.of(text) for text in block])
+            yield np.where(found[:, MEASURES.index("length")] > 0, found[:, column], -30.0)
 
     def _words(self, text: str) -> list[WordWeight]:
-        """What each token adds to the score."""
-        model, text = self.codec.model, " ".join(text.split())
-        log_p = [each.log_probability for each in model.score(text)]
-        ids = model.codec.encode(text)
-        less = self.tensors["unigram"][ids] if self.settings.measure == "slor" else np.zeros(len(ids))
-        found, at = [], 0
-        for token_id, value, unigram in zip(ids.tolist(), log_p, less, strict=True):
-            token = model.codec.decode([token_id])
-            found.append(WordWeight(token.strip(), at, at + len(token), value - float(unigram)))
-            at += len(token)
-        return found
+        """What each token adds to the score; of `mean` and `slor` before it is divided by their number."""
+        spans, shares = self._measures.shares(text)
+        own = shares[:, MEASURES.index(self.settings.measure)]
+        values = own if self.settings.measure == "worst" else own * len(spans)
+        return [WordWeight(*span, float(value)) for span, value in zip(spans, values, strict=True)]
 
     def scores(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """How far below the threshold, and how far above it."""

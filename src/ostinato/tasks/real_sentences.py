@@ -36,6 +36,10 @@ class RealSettings(Settings):
         None, ge=0, description="passes over real sentences, the acceptable ones too [default: 5 with real, else 0]"
     )
 
+    real_ngrams: int = Field(
+        0, ge=0, description="tokens of the longest n-gram of real sentences, asked beside the network; 0: none are"
+    )
+
     @property
     def passes(self) -> int:
         """Over the real sentences."""

@@ -117,7 +117,7 @@ class Recommender(SupervisedModel):
         """Reads event logs."""
         return EventReader(files, self._part(EventSettings).model_copy(update=changes), tell=self.reporter.message)
 
-    def parts(self, sources: Sequence[str], validation: Sequence[str], run: Path) -> tuple[Part, Part, dict[str, Any]]:
+    def split(self, sources: Sequence[str], validation: Sequence[str], run: Path) -> tuple[Part, Part, dict[str, Any]]:
         """Training histories and held-out ones, as `split` says where there are no files for validation."""
         s, log = self.settings, self.reader(resolve(sources, run))
         about = {"train": log.fingerprint()}
