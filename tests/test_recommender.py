@@ -239,7 +239,7 @@ def test_histories_of_one_item_are_passed_over_and_counted(tmp_path: Path) -> No
 def test_parts(split: str, targets: str | None, tmp_path: Path) -> None:
     path = log(tmp_path / "e.csv", users=40)
     model = Recommender(**SMALL | {"split": split, "targets": targets, "validation_fraction": 0.25})
-    train, held_out, _ = model.parts([str(path)], [], tmp_path)
+    train, held_out, _ = model.split([str(path)], [], tmp_path)
     learned, kept = list(train()), list(held_out())
     every = list(EventReader([path], EventSettings.checked({})).examples())
     if split == "last":
@@ -254,7 +254,7 @@ def test_parts(split: str, targets: str | None, tmp_path: Path) -> None:
         assert max(each.times[0] for each in learned) < min(each.times[0] for each in kept)
         with pytest.raises(DataError, match="which column is the time"):
             (plain := tmp_path / "p.csv").write_text("user,item\na,b\n")
-            model.parts([str(plain)], [], tmp_path)
+            model.split([str(plain)], [], tmp_path)
 
 
 def test_gaps_are_read(tmp_path: Path) -> None:
