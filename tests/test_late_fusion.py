@@ -18,8 +18,8 @@ from ostinato.networks import named_weights
 from ostinato.one_against_rest import OneAgainstRest
 from ostinato.tasks.acceptability import Acceptability
 from ostinato.tasks.calibrating import calibrate
-from ostinato.tasks.classifier import Texts
 from ostinato.tasks.examples import Example
+from ostinato.tasks.labelling import LabelledBatch
 from ostinato.tasks.late_fusion import fit_linear, fit_weight, word_shares
 from tests.test_network_classifier import LABELS, TEXTS, made
 
@@ -27,7 +27,7 @@ SEVERAL = [[label, "fish"] if at % 3 else [label] for at, label in enumerate(LAB
 NEW = ["fine fish number 3", "an awful and stale fish " * 30, "never seen", ""]
 
 
-def batch_of(model: Classifier, texts: list[str]) -> Texts:
+def batch_of(model: Classifier, texts: list[str]) -> LabelledBatch:
     return model.batch([model.encode(Example(text, ())) for text in texts])
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import ostinato
@@ -30,20 +33,48 @@ class Data(NamedTuple):
     """A file's name and content that a task can learn something from, and small settings."""
 
     name: str
-    content: str
+    content: str | bytes
     settings: dict[str, Any]
     beside: Callable[[Path], None] = lambda _: None
     """Writes what else stands in its folder, such as the sounds or pictures that it names."""
 
 
+def pictures(folder: Path) -> None:
+    """Light ones and dark ones."""
+    from PIL import Image
+
+    for number in range(12):
+        Image.new("L", (12, 9), 220 - number if number % 2 else 30 + number).save(folder / f"{number}.png")
+
+
+def saved(array: np.ndarray) -> bytes:
+    """What NumPy's file of an array holds."""
+    np.save(data := io.BytesIO(), array)
+    return data.getvalue()
+
+
 REVIEWS = "text,label\n" + "a good fish,1\n一 good 鱼,1\na bad fish,0\n一 bad 鱼,0\n" * 6
 SUBJECTS = ("cat", "dog", "cow", "fox", "owl", "猫")
+
+
+def sounds(folder: Path) -> None:
+    """Tones of some pitches, as flac."""
+    for name, hz in (("cat", 440), ("猫", 1300)):
+        soundfile.write(folder / f"{name}.flac", 0.5 * np.sin(2 * np.pi * hz * np.arange(4800) / 8000), 8000)
+
 
 DATA = {
     "acceptability": Data(
         "cola.tsv",
         "".join(f"g\t1\t\tthe {each} sleeps .\ng\t0\t*\tsleeps {each} the .\n" for each in SUBJECTS),
         {"hidden_size": 8},
+    ),
+    "captioner": Data(
+        "images.csv",
+        "image,caption\n"
+        + "".join(f"{n}.png,a dark one\n{n}.png,一 dark 猫\n{n + 1}.png,a light one\n" for n in range(0, 12, 2)),
+        {"hidden_size": 8, "filters": (4, 4), "beam_size": 1},  # as validation searches
+        pictures,
     ),
     "classifier": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
     "conditional-language-model": Data("reviews.csv", REVIEWS, {"hidden_size": 8}),
@@ -54,6 +85,39 @@ DATA = {
         ),
         {"hidden_size": 8, "step": "1", "transpose": 2, "bptt_steps": 3},
     ),
+    "frame-predictor": Data(
+        "clips.npy",
+        saved(np.arange(4 * 30 * 12 * 12).reshape(4, 30, 12, 12).astype(np.uint8)),
+        {"hidden_size": 3, "input_frames": 3, "target_frames": 2},
+    ),
+    "forecaster": Data(
+        "sales.csv",
+        "店,date,units,price\n"
+        + "".join(
+            f"{s},2024-{1 + d // 28:02}-{1 + d % 28:02},{(d * 3 + i) % 7 + i},{d % 5}\n"
+            for i, s in enumerate("a猫")
+            for d in range(28)
+        )
+        + "".join(f"{s},2024-01-{day},,1\n" for s in "a猫" for day in (29, 30, 31)),
+        {"hidden_size": 8, "series": ["店"], "target": ["units"], "known": ["price"], "horizon": 3, "context": 8},
+    ),
+    "playlist": Data(
+        "playlists.csv",
+        "playlist,track,artist\n"
+        + "".join(f"p{n},{'茶鱼猫cup'[(n + t) % 6]},{'ab'[(n + t) % 2]}\n" for n in range(24) for t in range(4)),
+        {"hidden_size": 8, "embedding_size": 6},
+    ),
+    "recommender": Data(
+        "events.csv",
+        "user,item,ts\n"
+        + "".join(f"u{n},{'茶鱼cup'[(n + t) % 5]},{100 * n + t}\n" for n in range(18) for t in range(4)),
+        {"hidden_size": 8, "bptt_steps": 3},
+    ),
+    "sequence-classifier": Data(
+        "clicks.csv",
+        "label,sequence\n" + "buys,look 猫 cart\nleaves,look look out\nbuys,猫 look cart\nleaves,out\n" * 6,
+        {"input": "items", "hidden_size": 8},
+    ),
     "similarity": Data(
         "pairs.csv",
         "sentence_a,sentence_b,score\n" + "a cat sits,a cat sleeps,4.1\na dog runs,one fish,1.3\n猫 坐,猫 睡,3.9\n" * 8,
@@ -63,6 +127,9 @@ DATA = {
         "train.conll",
         "the DT B-NP\ncat NN I-NP\nsits VB O\n\n猫 NN B-NP\n坐 VB O\n\n" * 10,
         {"hidden_size": 8},
+    ),
+    "transcriber": Data(
+        "clips.csv", "audio,text\n" + "cat.flac,a cat\n猫.flac,一只猫\n" * 12, {"hidden_size": 8}, sounds
     ),
     "translator": Data(
         "train.tsv",
@@ -95,7 +162,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     data = DATA[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     data.beside(folder)
-    (corpus := folder / data.name).write_bytes(data.content.replace("\n", "\r\n").encode())
+    content = data.content if isinstance(data.content, bytes) else data.content.replace("\n", "\r\n").encode()
+    (corpus := folder / data.name).write_bytes(content)
     model = task_class(request.param)(**TINY | data.settings)
     return Made(model.fit(corpus, validation=corpus, output=folder / "model", progress=False), folder / "model", corpus)
 
@@ -130,7 +198,8 @@ def test_the_best_epoch_is_kept_and_its_figures_are_told(made: Made) -> None:
     metrics = made.model.metrics
     assert metrics["best_step"] == best["step"]
     name = made.model.criterion
-    assert metrics[f"validation_{name}"] == best[name]
+    if made.model.task != "acceptability":  # whose border is settled afterwards
+        assert metrics[f"validation_{name}"] == best[name]
     assert metrics[f"validation_{name}"] == pytest.approx(made.model.evaluate(made.corpus)[name], rel=1e-4)
 
 
@@ -159,9 +228,13 @@ def test_a_stopped_training_ends_in_the_same_bits(made: Made, tmp_path: Path, mo
 def test_bad_files_are_told_and_lose_nothing(made: Made, tmp_path: Path) -> None:
     suffix, kind, small = made.corpus.suffix, type(made.model), TINY | DATA[made.model.task].settings
     (empty := tmp_path / f"empty{suffix}").write_text("")
-    (wrong := tmp_path / f"wrong{suffix}").write_bytes(made.corpus.read_bytes() + b"\xff\xfe\n")
+    if isinstance(DATA[made.model.task].content, bytes):
+        damaged, how = made.corpus.read_bytes()[:-9], r"wrong\.\w+: not an array that can be read"
+    else:
+        damaged, how = made.corpus.read_bytes() + b"\xff\xfe\n", r"wrong\.\w+: line \d+, byte [\d,]+: ff"
+    (wrong := tmp_path / f"wrong{suffix}").write_bytes(damaged)
     before = {path.name: path.read_bytes() for path in made.folder.iterdir() if path.is_file()}
-    for path, told in ((empty, r"empty|no examples|holds? no"), (wrong, r"wrong\.\w+: line \d+, byte \d+: ff")):
+    for path, told in ((empty, r"empty|no examples|holds? no"), (wrong, how)):
         with pytest.raises(DataError, match=told):
             kind(**small).fit(path, validation=made.corpus, output=made.folder, overwrite=True, progress=False)
         with pytest.raises(DataError, match=told):
@@ -183,8 +256,9 @@ def test_bfloat16_trains(made: Made) -> None:
 
 
 def test_its_recurrent_layers_are_measured(made: Made) -> None:
-    if made.model.task == "tree-classifier":
-        with pytest.raises(SettingsError, match="a tree-classifier has no recurrent network over time"):
+    if not any(isinstance(module, Recurrent) for module in made.model.network.modules()):
+        assert made.model.task in ("tree-classifier", "frame-predictor")  # trees, and layers that have places
+        with pytest.raises(SettingsError, match=f"a {made.model.task} has no recurrent network over time"):
             measure(made.model, made.corpus)
         return
     found = measure(made.model, made.corpus, rows=5)
@@ -213,5 +287,5 @@ def test_a_report_shows_what_the_task_has(made: Made) -> None:
             read = found["activations"]["data"]
             pieces = read["pieces"]
             assert all(len(b64decode(each["levels"])) == each["units"] * len(pieces) for each in read["layers"])
-            assert any("猫" in piece or "鱼" in piece or "C5" in piece for piece in pieces)
+            assert any(mark in piece for piece in pieces for mark in ("猫", "鱼", "C5", " 6"))
     assert all(torch.equal(value, before[name]) for name, value in weights(made.model).items())

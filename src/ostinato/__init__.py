@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from ostinato.cells import SigmoidRNNCell as SigmoidRNNCell
     from ostinato.cells import SLSTMCell as SLSTMCell
     from ostinato.cells import SLSTMState as SLSTMState
+    from ostinato.conv_cells import ConvCell as ConvCell
+    from ostinato.conv_cells import ConvGRUCell as ConvGRUCell
+    from ostinato.conv_cells import ConvLSTMCell as ConvLSTMCell
+    from ostinato.conv_cells import ConvPeepholeLSTMCell as ConvPeepholeLSTMCell
+    from ostinato.conv_cells import ConvRecurrent as ConvRecurrent
     from ostinato.diagnostics.diagnosis import Diagnosis as Diagnosis
     from ostinato.diagnostics.diagnosis import diagnose as diagnose
     from ostinato.encoder_decoder import EncoderDecoder as EncoderDecoder
@@ -51,14 +56,21 @@ if TYPE_CHECKING:
     from ostinato.tasks import load as load
     from ostinato.tasks.acceptability import Acceptability as Acceptability
     from ostinato.tasks.acceptability_score import AcceptabilityScore as AcceptabilityScore
+    from ostinato.tasks.captioner import Captioner as Captioner
     from ostinato.tasks.classifier import Classifier as Classifier
     from ostinato.tasks.conditional_language_model import ConditionalLanguageModel as ConditionalLanguageModel
+    from ostinato.tasks.forecaster import Forecaster as Forecaster
+    from ostinato.tasks.frame_predictor import FramePredictor as FramePredictor
     from ostinato.tasks.language_model import LanguageModel as LanguageModel
     from ostinato.tasks.linear_classifier import LinearClassifier as LinearClassifier
     from ostinato.tasks.music import MusicModel as MusicModel
     from ostinato.tasks.ngram import NGramLanguageModel as NGramLanguageModel
+    from ostinato.tasks.playlist import Playlist as Playlist
+    from ostinato.tasks.recommender import Recommender as Recommender
+    from ostinato.tasks.sequence_classifier import SequenceClassifier as SequenceClassifier
     from ostinato.tasks.similarity import Similarity as Similarity
     from ostinato.tasks.tagger import Tagger as Tagger
+    from ostinato.tasks.transcriber import Transcriber as Transcriber
     from ostinato.tasks.translator import Translator as Translator
     from ostinato.tasks.tree_classifier import TreeClassifier as TreeClassifier
     from ostinato.topologies import SeqToSeq as SeqToSeq
@@ -95,6 +107,9 @@ _PUBLIC = {
         ),
         "ostinato.cells",
     ),
+    **dict.fromkeys(
+        ("ConvCell", "ConvGRUCell", "ConvLSTMCell", "ConvPeepholeLSTMCell", "ConvRecurrent"), "ostinato.conv_cells"
+    ),
     **dict.fromkeys(("LinearCell", "MinGRUCell", "MinLSTMCell", "RGLRUCell"), "ostinato.linear_cells"),
     **dict.fromkeys(("Diagnosis", "diagnose"), "ostinato.diagnostics.diagnosis"),
     "EncoderDecoder": "ostinato.encoder_decoder",
@@ -107,14 +122,21 @@ _PUBLIC = {
     "Acceptability": "ostinato.tasks.acceptability",
     "AcceptabilityScore": "ostinato.tasks.acceptability_score",
     "ConditionalLanguageModel": "ostinato.tasks.conditional_language_model",
+    "Captioner": "ostinato.tasks.captioner",
     "Classifier": "ostinato.tasks.classifier",
+    "FramePredictor": "ostinato.tasks.frame_predictor",
+    "Forecaster": "ostinato.tasks.forecaster",
     "LanguageModel": "ostinato.tasks.language_model",
     "LinearClassifier": "ostinato.tasks.linear_classifier",
     "MusicModel": "ostinato.tasks.music",
     "NGramLanguageModel": "ostinato.tasks.ngram",
     "Tagger": "ostinato.tasks.tagger",
+    "Transcriber": "ostinato.tasks.transcriber",
     "Translator": "ostinato.tasks.translator",
+    "Playlist": "ostinato.tasks.playlist",
+    "Recommender": "ostinato.tasks.recommender",
     "Recursive": "ostinato.trees",
+    "SequenceClassifier": "ostinato.tasks.sequence_classifier",
     "Similarity": "ostinato.tasks.similarity",
     "TreeClassifier": "ostinato.tasks.tree_classifier",
     **dict.fromkeys(("SeqToSeq", "TreeToVec", "VecToSeq"), "ostinato.topologies"),

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from ostinato.errors import DataError, SettingsError, nearest
 
@@ -206,6 +206,17 @@ def fingerprint(reader: TextReader) -> Fingerprint:
         digest.update(block.encode("utf-8", "surrogatepass"))
         characters += len(block)
     return Fingerprint(digest.hexdigest(), characters, tuple(path.name for path in reader.files))
+
+
+def fingerprint_of_bytes(files: Sequence[Path]) -> dict[str, Any]:
+    """The same of files that are no text: their bytes."""
+    digest, size = hashlib.sha256(), 0
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+                size += len(block)
+    return {"sha256": digest.hexdigest(), "bytes": size, "files": tuple(path.name for path in files)}
 
 
 def split_at(blocks: Iterable[str], characters: int, whole_lines: bool) -> Iterator[tuple[int, str]]:

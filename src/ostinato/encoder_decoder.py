@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ostinato.attention import Attention, Memory
 from ostinato.networks import Deep
 from ostinato.pooling import final_hidden
-from ostinato.topologies import Bridge
+from ostinato.topologies import Bridge, partly_drawn
 
 FEEDS = ("none", "attentional", "context")
 """What the decoder of an `EncoderDecoder` reads beside the token before."""
@@ -128,23 +128,31 @@ class EncoderDecoder(nn.Module):
             inputs: ids of the target, each before the one that is to be told, [target, batch].
             source_lengths: int64 [batch].
             lengths: of the target, int64 [batch]; beyond them what comes out has no meaning.
-            sampled: probability that a step reads, instead of its input, what the model itself draws for it (scheduled
-                sampling, Bengio et al. 2015, section 2.4); 0 is teacher forcing.
+            sampled: probability that a step reads, instead of its input, what the model itself draws for it (see
+                `partly_drawn`); 0 is teacher forcing.
 
         Returns:
             What the head reads, h̃ [target, batch, features], and the weights [batch, target, source] if it attends.
         """
         memory, state = self.encode(source, source_lengths)
+        return self.decode(inputs, memory, state, lengths, sampled)
+
+    def decode(
+        self,
+        inputs: Tensor,
+        memory: Memory | None,
+        state: DecoderState,
+        lengths: Tensor | None = None,
+        sampled: float = 0.0,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same of what `encode` gave, whose rows may have been chosen and repeated since; see `forward`."""
         if not self.by_steps and not sampled:
             hidden, _ = self.decoder(self.input_dropout(self.target_embedding(inputs)), state.recurrent, lengths)
             return self._read(hidden, memory, None)
         features, weights = [], []
-        head: Any = self.head
         for ids in inputs:
             if sampled and features:
-                with torch.no_grad():
-                    own = torch.multinomial(head.log_probabilities(features[-1]).exp(), 1).squeeze(1)
-                ids = torch.where(torch.rand(len(ids), device=ids.device) < sampled, own, ids)
+                ids = partly_drawn(ids, self.head, features[-1], sampled)
             found, attended, state = self._advance(ids, state, memory)
             features.append(found)
             weights.append(attended)

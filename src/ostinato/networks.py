@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ostinato.conv_cells import ConvRecurrent
 from ostinato.gated_cell import GatedCell
 from ostinato.recurrent import Recurrent, check_inputs, sequence_ends
 
@@ -124,7 +125,8 @@ class Deep(nn.Module):
     """Layers upon each other, with dropout on what one hands to the next (Zaremba et al. 2014).
 
     Args:
-        layers: `Recurrent`, `Bidirectional` or `Deep`, the output size of each the input size of the next.
+        layers: `Recurrent`, `Bidirectional`, `ConvRecurrent` or `Deep`, the output size of each the input size of the
+            next.
         dropout: probability, between layers only.
 
     >>> from ostinato.cells import LSTMCell
@@ -134,7 +136,9 @@ class Deep(nn.Module):
     (torch.Size([7, 2, 4]), 2, torch.Size([2, 5]))
     """
 
-    def __init__(self, layers: Sequence[Recurrent | Bidirectional | Deep], dropout: float = 0.0) -> None:
+    def __init__(
+        self, layers: Sequence[Recurrent | Bidirectional | ConvRecurrent | Deep], dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if not layers:
             raise ValueError("a deep network needs at least one layer")
@@ -147,9 +151,9 @@ class Deep(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.input_size, self.output_size = layers[0].input_size, layers[-1].output_size
 
-    def initial_state(self, batch_size: int) -> tuple[Any, ...]:
-        """The state of each layer, from the first."""
-        return tuple(layer.initial_state(batch_size) for layer in self.layers)  # pyright: ignore[reportCallIssue]
+    def initial_state(self, batch_size: int, *image: int) -> tuple[Any, ...]:
+        """The state of each layer, from the first; of layers over images also by height and width."""
+        return tuple(layer.initial_state(batch_size, *image) for layer in self.layers)  # pyright: ignore[reportCallIssue]
 
     def forward(
         self,
@@ -160,7 +164,7 @@ class Deep(nn.Module):
         every: bool = False,
     ) -> tuple[Any, ...]:
         """Run the layers in turn; see `Recurrent.forward`. States are a tuple, an entry a layer."""
-        state = state or self.initial_state(inputs.shape[1])
+        state = state or (None,) * len(self.layers)  # each knows its own zeros
         found = []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             inputs, *after = layer(self.dropout(inputs) if index else inputs, before, lengths, resets, every)
@@ -169,7 +173,7 @@ class Deep(nn.Module):
 
     def step(self, inputs: Tensor, state: Any = None, out: Any = None) -> tuple[Tensor, tuple[Any, ...]]:
         """One step of each layer; see `Recurrent.step`."""
-        state = state or self.initial_state(inputs.shape[0])
+        state = state or (None,) * len(self.layers)
         final = []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             advance: Any = layer.step

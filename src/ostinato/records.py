@@ -14,6 +14,7 @@ from ostinato.data import TextReader
 from ostinato.errors import DataError, MissingExtra, SettingsError, nearest
 
 RecordFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "fasttext", "parquet"]
+TABLES = ("csv", "tsv", "jsonl", "parquet")  # formats whose rows have columns
 LABEL = "__label__"  # what fastText puts before a label
 TEXT = "text"
 _SUFFIXES = {

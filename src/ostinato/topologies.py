@@ -58,10 +58,15 @@ class SeqToSeq(nn.Module):
         """The network's zeros."""
         return self.network.initial_state(batch_size)
 
-    def forward(self, ids: Any, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after."""
+    def forward(
+        self, ids: Any, state: Any = None, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after.
+
+        Where `resets`, bool [time, batch], is set, another sequence begins, from a state of zeros.
+        """
         embedded = self.input_dropout(self.embedding(ids))
-        hidden, state = self.network(embedded, state, lengths)
+        hidden, state = self.network(embedded, state, lengths, resets)
         return self.output_dropout(self.projection(hidden)), state
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -252,9 +257,19 @@ class VecToSeq(nn.Module):
         return ConditionedState(recurrent, vector[:, :0] if self.addition is None else self.addition(vector))
 
     def forward(
-        self, ids: Tensor, state: ConditionedState, lengths: Tensor | None = None
+        self, ids: Tensor, state: ConditionedState, lengths: Tensor | None = None, sampled: float = 0.0
     ) -> tuple[Tensor, ConditionedState]:
-        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after."""
+        """Ids [time, batch] → what the head reads, [time, batch, hidden], and the state after.
+
+        With `sampled`, a step reads with this probability what the model itself draws for it (see `partly_drawn`).
+        """
+        if sampled:
+            hidden: list[Tensor] = []
+            for row in ids:
+                row = partly_drawn(row, self.head, hidden[-1], sampled) if hidden else row
+                found, state = self(row.unsqueeze(0), state)
+                hidden.append(found.squeeze(0))
+            return torch.stack(hidden), state
         embedded = self.embedding(ids)
         if self.addition is not None:
             embedded = embedded + state.added
@@ -266,6 +281,23 @@ class VecToSeq(nn.Module):
         hidden, state = self(ids.unsqueeze(0), state)
         head: Any = self.head
         return head.log_probabilities(hidden[0]), state
+
+
+@torch.no_grad()
+def partly_drawn(ids: Tensor, head: nn.Module, features: Tensor, share: float) -> Tensor:
+    """Ids [batch] of a target's step, a share of them drawn by the model itself from what it told one step earlier.
+
+    So a network learns to go on from its own mistakes (scheduled sampling, Bengio et al. 2015, section 2.4).
+
+    Args:
+        ids: the right ones.
+        head: of the model.
+        features: what it read one step earlier, [batch, features].
+        share: probability of a draw; 0 is teacher forcing.
+    """
+    tell: Any = head
+    own = torch.multinomial(tell.log_probabilities(features).exp(), 1).squeeze(1)
+    return torch.where(torch.rand(len(ids), device=ids.device) < share, own, ids)
 
 
 class TwoSeqToVec(nn.Module):

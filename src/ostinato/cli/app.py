@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": ("ostinato.cli.generate", "Let a model write."),
     "compare": ("ostinato.cli.compare", "Train several models on the same data, and say which to choose."),
     "evaluate": ("ostinato.cli.evaluate", "Score a model on held-out files."),
+    "backtest": ("ostinato.cli.backtest", "A forecaster on windows of the past, beside simpler methods."),
     "predict": ("ostinato.cli.predict", "What a model says of each example of files."),
     "similar": ("ostinato.cli.similar", "Rank the texts of a corpus by how like a query they are."),
     "score": ("ostinato.cli.score", "The log-probability of each token of a text."),

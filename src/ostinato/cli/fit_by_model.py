@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic import create_model
 
+from ostinato.bundle import read_manifest
 from ostinato.cli.fit_command import REPORT, train
 from ostinato.cli.options import Panels, given, stop_words_of, with_settings
 from ostinato.errors import SettingsError, nearest
@@ -24,8 +25,19 @@ class Choice(NamedTuple):
     """The settings that were given → those of the model."""
 
 
+Pick = Callable[[Mapping[str, Choice], str, dict[str, Any]], tuple[Mapping[str, Choice], Choice]]
+"""Choices, the name of one, and settings → those among which it is to be sought, and the one."""
+
+
 def fit_by_model_app(
-    choices: Mapping[str, Choice], default: str, about: str, description: str, panels: Panels, sources: str
+    choices: Mapping[str, Choice],
+    default: str,
+    about: str,
+    description: str,
+    panels: Panels,
+    sources: str,
+    further: Sequence[type[Any]] = (),
+    pick: Pick | None = None,
 ) -> typer.Typer:
     """An app of one command, `ostinato fit TASK --model NAME`.
 
@@ -36,9 +48,12 @@ def fit_by_model_app(
         description: what the command does, for its help.
         panels: groups of settings with a heading of their own.
         sources: what it is trained on, for its help.
+        further: other models that `pick` may choose, whose settings the command has too.
+        pick: chooses by the settings as well; by the name alone if None.
     """
     app = typer.Typer(add_completion=False)
-    merged = merge([choice.model.Settings for choice in choices.values()])
+    models = [*(choice.model for choice in choices.values()), *further]
+    merged = merge([model.Settings for model in models])
 
     @app.command(help=description)
     @with_settings(merged, panels, "Model", leave_out=("network",), names={"sources": sources, "about": about})
@@ -62,12 +77,15 @@ def fit_by_model_app(
     ) -> None:
         if resume is not None and model is not None:
             raise SettingsError("--resume goes on with the model that it had: leave --model out")
-        chosen = choose(choices, model or default)
         settings = given(stop_words_of(options), merged, config)
-        refuse_foreign(choices, model or default, settings)
-        if resume is None:
+        if resume is not None:
+            known, chosen = choices, Choice(trained(resume, models))
+        else:
+            name = model or default
+            known, chosen = pick(choices, name, settings) if pick else (choices, choose(choices, name))
+            refuse_foreign(known, name, settings, models)
             settings = chosen.stands_for(settings)
-        elif not hasattr(chosen.model, "resume"):
+        if resume is not None and not hasattr(chosen.model, "resume"):
             raise SettingsError(f"--resume: a {chosen.model.task} is trained at once, and has nothing to resume")
         train(chosen.model, corpus, validation, output, resume, overwrite, quiet, as_json, settings, report)
 
@@ -85,7 +103,19 @@ def choose(choices: Mapping[str, Choice], name: str) -> Choice:
     return choices[name]
 
 
-def refuse_foreign(choices: Mapping[str, Choice], name: str, settings: Mapping[str, Any]) -> None:
+def trained(folder: Path, models: Iterable[Any]) -> Any:
+    """The class, of some, of the model in a folder; the first, which will say what is wrong, if it is of none.
+
+    Raises:
+        BundleError: if there is no model.
+    """
+    known = {model.task: model for model in models}
+    return known.get(read_manifest(folder)["task"], next(iter(known.values())))
+
+
+def refuse_foreign(
+    choices: Mapping[str, Choice], name: str, settings: Mapping[str, Any], models: Iterable[Any] = ()
+) -> None:
     """Refuse settings of other models.
 
     Raises:
@@ -97,6 +127,10 @@ def refuse_foreign(choices: Mapping[str, Choice], name: str, settings: Mapping[s
         owners = [other for other, choice in choices.items() if setting in choice.model.Settings.model_fields]
         if owners:
             raise SettingsError(f"{setting}: model = {name} has no such setting; it is of {', '.join(owners)}")
+        others = [f"a {model.task}" for model in dict.fromkeys(models) if setting in model.Settings.model_fields]
+        if others:
+            told = f"a {choices[name].model.task} has no such setting; it is of {', '.join(others)} (see --input)"
+            raise SettingsError(f"{setting}: {told}")
 
 
 def merge(kinds: list[type[Settings]]) -> type[Settings]:

@@ -33,6 +33,12 @@ def generate(
         list[str] | None,
         typer.Option(help="Of a conditional-language-model: what the text is to be about; repeatable."),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Of a playlist: the item or the artist that it begins with.")
+    ] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Of a playlist: find the likeliest with so many at a time; none: draw.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of texts.")] = False,
     **options: Any,
@@ -41,10 +47,16 @@ def generate(
     settings = GenerationSettings.checked(given(options, GenerationSettings))
     loaded = load_for("generate", model, device)
     under: dict[str, Any] = {"label": label} if label else {}
-    if label and "label" not in inspect.signature(loaded.generate).parameters:
-        raise SettingsError(f"--label: a {loaded.task} writes without labels; leave it out")
+    under |= {name: value for name, value in (("source", source), ("beam", beam)) if value is not None}
+    for name, (flag, what) in {
+        "label": ("label", "labels"),
+        "source": ("from", "a seed"),
+        "beam": ("beam", "one"),
+    }.items():
+        if name in under and name not in inspect.signature(loaded.generate).parameters:
+            raise SettingsError(f"--{flag}: a {loaded.task} writes without {what}; leave it out")
     text = sys.stdin.read() if prompt == "-" else prompt
-    if settings.samples == 1 and not as_json:
+    if settings.samples == 1 and not as_json and hasattr(loaded, "stream"):
         try:
             for piece in loaded.stream(text, **under, **settings.plain()):
                 print(piece, end="", flush=True)
@@ -54,6 +66,10 @@ def generate(
         return
     made = loaded.generate(text, **under, **settings.plain())
     texts = made if isinstance(made, list) else [made]
+    if hasattr(loaded, "written"):  # not of text
+        texts = [made] if settings.samples == 1 else made
+        print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(map(loaded.written, texts)))
+        return
     print(json.dumps(texts, ensure_ascii=False) if as_json else "\n---\n".join(texts))
 
 

@@ -38,6 +38,7 @@ def info(
     if "size" in manifest:
         head["size"] = manifest["size"]
     names = (
+        "input",
         "method",
         "architecture",
         "vector_size",
@@ -48,6 +49,10 @@ def info(
         "cell",
         "num_layers",
         "hidden_size",
+        "kernel_size",
+        "patch_size",
+        "input_frames",
+        "target_frames",
         "num_heads",
         "max_length",
         "masked",

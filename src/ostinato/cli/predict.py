@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ostinato.bundle import MANIFEST, read_manifest
+from ostinato.cli.listening import listen
 from ostinato.cli.options import given, with_settings
 from ostinato.cli.progress import count_lines, counted
 from ostinato.errors import SettingsError
@@ -50,9 +51,16 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
     @with_settings(kind, other=panel)
     def predict(
         model: Annotated[Path, typer.Argument(help="Folder of the model.")],
-        files: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
+        files: Annotated[
+            list[str] | None, typer.Argument(help="Files, folders, patterns, or - for standard input.")
+        ] = None,
         output: Annotated[
-            Path | None, typer.Option("--output", "-o", help="Write there; .jsonl, .csv and .tsv hold all fields.")
+            Path | None,
+            typer.Option(
+                "--output",
+                "-o",
+                help="Write there; .jsonl, .csv and .tsv hold all fields. Of frames: .gif, .npy or a folder.",
+            ),
         ] = None,
         device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "cpu",
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
@@ -61,9 +69,18 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
     ) -> None:
         """Print what a model says of each example of files; its task's options: `ostinato predict MODEL --help`."""
         chosen = kind.checked(given(options, kind))
+        if not files and not getattr(chosen, "whole", False):  # else the options say what is asked
+            raise SettingsError("what to read? name a file, a folder, a pattern, or - for standard input")
         loaded = load(model, device)
+        if getattr(chosen, "stream", False):
+            listen(loaded, files or [], chosen, output, as_json)
+            return
         with TemporaryDirectory() as folder:
-            found = resolve(files, Path(folder))
+            found = resolve(files, Path(folder)) if files else []
+            if output is not None and hasattr(loaded, "writes") and loaded.writes(output):
+                for line in loaded.write_predictions(found, chosen, output):
+                    print(line)
+                return
             predicted: Iterable[Predicted] = loaded.predictions(found, chosen)
             if output is None:
                 for each in predicted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -13,16 +13,48 @@ _MATRIX = 12  # labels of a confusion matrix that fits on a screen
 
 
 def emit(values: Mapping[str, Any], as_json: bool) -> None:
-    """Print figures by name on standard output."""
+    """Print figures by name on standard output.
+
+    What stands under `beside`, the figures of other models by their name, gives a column each; a list of rows a table
+    of its own; `confusion` a matrix.
+    """
     if as_json:
         print(json.dumps(values, ensure_ascii=False))
         return
-    plain = {name: value for name, value in values.items() if name != "confusion"}
+    rows = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    }
+    plain = {name: value for name, value in values.items() if name not in ("confusion", "beside", *rows)}
+    beside: Mapping[str, Mapping[str, Any]] = values.get("beside", {})
+    compared = [name for name in plain if any(name in each for each in beside.values())]
+    if compared:
+        lines = [[name.replace("_", " "), number(plain.pop(name)), *(number(each[name]) if name in each else ""
+                  for each in beside.values())] for name in compared]  # fmt: skip
+        table("", ["", "model", *beside], lines)
+        print()
     width = max((len(name) for name in plain), default=0)
     for name, value in plain.items():
         print(f"{name.replace('_', ' '):<{width}}  {number(value)}")
+    for several in rows.values():
+        print("\n" + columns(several))
     if "confusion" in values:
         print("\n" + confusion(values["confusion"]))
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same figures under their names.
+
+    >>> print(columns([{"frame": 1, "mse": 0.25}, {"frame": 10, "mse": 0.5}]))
+    frame     mse
+        1  0.2500
+       10  0.5000
+    """
+    names = list(rows[0])
+    lines = [[name.replace("_", " ") for name in names], *([number(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(names))]
+    return "\n".join("  ".join(f"{text:>{width}}" for text, width in zip(line, widths, strict=True)) for line in lines)
 
 
 def confusion(counts: Mapping[str, Mapping[str, int]]) -> str:

@@ -42,6 +42,19 @@ class Labels:
     deviation: float = 1.0
     python: str = "str"
 
+    @classmethod
+    def from_dict(cls, about: dict[str, Any]) -> Self:
+        """What `asdict` gave, read from JSON.
+
+        Raises:
+            TypeError, KeyError, ValueError: if it is damaged.
+        """
+        values: dict[str, Any] = about | {name: tuple(about[name]) for name in ("names", "counts")}
+        found = cls(**values)
+        if found.kind not in KINDS or len(found.names) != len(found.counts):
+            raise ValueError("labels and counts are not those of a classifier")
+        return found
+
     @cached_property
     def ids(self) -> dict[str, int]:
         """Of the names."""
@@ -179,10 +192,9 @@ class LabelledText:
         words = Vocabulary.load(folder / _WORDS)
         try:
             analyzer = Analyzer.from_dict(about.pop("analyzer"))
-            about |= {name: tuple(about[name]) for name in ("names", "counts")}
-            labels = Labels(**about)
-            if labels.kind not in KINDS or len(labels.names) != len(labels.counts) or words.tokens[:1] != (UNKNOWN,):
-                raise ValueError("labels and counts, or the vocabulary, are not those of a classifier")
+            labels = Labels.from_dict(about)
+            if words.tokens[:1] != (UNKNOWN,):
+                raise ValueError("the vocabulary is not that of a classifier")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, OstinatoError) and not isinstance(error, ValueError):
                 raise

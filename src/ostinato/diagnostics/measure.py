@@ -273,7 +273,7 @@ def _of_examples(model: SupervisedModel, data: Sources | HeldOut, rows: int, dra
     if not usable:
         reasons = sorted({str(row) for row in encoded})
         raise DataError(f"no examples to measure{': ' if reasons else ''}{'; '.join(reasons[:3])}")
-    lengths = np.array([len(row[model.length_column]) for row in usable])
+    lengths = model.steps(np.array([len(row[model.length_column]) for row in usable]))
     fitting = np.flatnonzero(lengths <= _LONGEST)
     order = fitting[np.argsort(-lengths[fitting], kind="stable")] if len(fitting) else np.argsort(lengths)[:rows]
     longer = order[: max(rows, len(order) // 4)]

@@ -1,4 +1,4 @@
-"""The law: one GEMM for all inputs, then a loop over time of one GEMM and `update`. Autograd does the rest."""
+"""The law: one GEMM, or convolution, for all inputs, then a loop of one and `update`. Autograd does the rest."""
 
 from __future__ import annotations
 
@@ -34,11 +34,27 @@ def split_gates(cell: type[CellLike], preactivation: Tensor) -> Any:
     return cell.Gates(*preactivation.chunk(len(cell.Gates._fields), dim=-1))
 
 
+def convolve(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A convolution of odd width that keeps the image's size: [..., height, width, in] → [..., height, width, out].
+
+    Features stand last, as in a product; of the views that are taken here oneDNN makes no copies.
+
+    Args:
+        values: of any number of images.
+        weight: [out, in, kernel, kernel].
+        bias: [out].
+    """
+    images = values.reshape(-1, *values.shape[-3:]).permute(0, 3, 1, 2)
+    made = functional.conv2d(images, weight, bias, padding=weight.shape[-1] // 2).permute(0, 2, 3, 1)
+    return made.reshape(*values.shape[:-1], -1)
+
+
 def multiply(product: Product, values: Tensor, place: str, normalise: Normalise = layer_norm) -> Tensor:
-    """A product of values, [..., rows]."""
+    """A product of values, [..., rows]: with a matrix, or by a convolution if the weight is one's."""
+    apply = functional.linear if product.weight.dim() == 2 else convolve
     if product.gain is None:
-        return functional.linear(values, product.weight, product.bias)
-    normal = normalise(functional.linear(values, product.weight), product.gain, place)
+        return apply(values, product.weight, product.bias)
+    normal = normalise(apply(values, product.weight), product.gain, place)
     return normal if product.bias is None else normal + product.bias
 
 
@@ -108,7 +124,8 @@ def run(call: LayerCall) -> LayerResult:
     """
     cell, weights, inputs, state, kind = call.cell, call.weights, call.inputs, call.state, type(call.state)
     steps, carried = len(inputs), call.state[0].dtype
-    live = None if call.lengths is None else live_steps(call.lengths, steps, inputs.device)
+    rank = state[0].dim()
+    live = None if call.lengths is None else widened(live_steps(call.lengths, steps, inputs.device), 1 + rank)
     if live is not None:  # padding may hold NaN, and 0 · NaN would come back through the weights' gradient
         inputs = torch.where(live, inputs, inputs.new_zeros(()))
     products, normalise = recurrent_products(cell, weights), layer_norm
@@ -118,7 +135,7 @@ def run(call: LayerCall) -> LayerResult:
     for t in reversed(range(steps)) if call.reverse else range(steps):
         before = state
         if call.resets is not None:
-            keep = ~call.resets[t].unsqueeze(1)
+            keep = ~widened(call.resets[t], rank)
             before = kind(*(torch.where(keep, part, part.new_zeros(())) for part in state))
         if call.batch_norm is None:
             x = projected[t]
@@ -143,6 +160,11 @@ def run(call: LayerCall) -> LayerResult:
     if live is not None:
         parts = [torch.where(live, part, part.new_zeros(())) for part in parts]
     return LayerResult(parts[0], state, kind(*parts) if call.every else None)
+
+
+def widened(mask: Tensor, rank: int) -> Tensor:
+    """The same with axes of 1 at the end, so that it holds for all features, and places of an image."""
+    return mask[(..., *[None] * (rank - mask.dim()))]
 
 
 def live_steps(lengths: Tensor, steps: int, device: torch.device) -> Tensor:

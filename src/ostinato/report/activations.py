@@ -73,15 +73,17 @@ def layer_names(network: Any) -> dict[Recurrent, str]:
     >>> list(layer_names(network).values())
     ['layer 0, forward', 'layer 0, backward', 'layer 1']
     """
+    layers = {path: module for path, module in network.named_modules() if isinstance(module, Recurrent)}
+    over = [path for path in layers if not _NOT_OF_THE_TEXT & set(path.split("."))]
+    over = over or [path for path in layers if "decoder" in path.split(".")]  # it writes of what is no text
     found: dict[Recurrent, str] = {}
-    for path, module in network.named_modules():
+    for path in over:
         parts = path.split(".")
-        if isinstance(module, Recurrent) and not _NOT_OF_THE_TEXT & set(parts):
-            number = next((part for part in reversed(parts) if part.isdigit()), "0")
-            told = ["encoder"] if hasattr(network, "decoder") else []
-            ways = [way for way in ("forward", "backward") if f"{way}_layer" in parts]
-            told += [f"layer {number}", *ways]
-            found[module] = ", ".join(told)
+        number = next((part for part in reversed(parts) if part.isdigit()), "0")
+        told = ["decoder" if "decoder" in parts else "encoder"] if hasattr(network, "decoder") else []
+        ways = [way for way in ("forward", "backward") if f"{way}_layer" in parts]
+        told += [f"layer {number}", *ways]
+        found[layers[path]] = ", ".join(told)
     return found
 
 
@@ -121,18 +123,17 @@ def _examples(model: Any, names: dict[Recurrent, str], rows: Any, tokens: int) -
     pieces: list[str] = []
     begins: list[int] = []
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    # these read a mark first, and their last step is never read
-    first = 1 if model.task in ("conditional-language-model", "music-model") else 0
+    first, unread = model.read_from  # of a batch's steps and of an example's items
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
-        with _recorded(names) as outputs:
+        with _recorded(names) as outputs, torch.enable_grad():  # without, single steps go past the hooks
             model.loss(model.on_device(model.batch(part)))
         together = {name: torch.cat(found) for name, found in outputs.items()}
         if not together:
             return None
         named = model.step_names(part)
         for column, tokens_of in enumerate(named or [_tokens(model, ids.tolist()) for ids in _sequences(model, part)]):
-            tokens_of = tokens_of[: len(tokens_of) - first]
+            tokens_of = tokens_of[: len(tokens_of) - unread]
             begins.append(len(pieces))
             pieces += tokens_of if named else [_shown(token, at == 0, model) for at, token in enumerate(tokens_of)]
             for name, found in together.items():

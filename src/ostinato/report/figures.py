@@ -13,12 +13,12 @@ import numpy as np
 from ostinato.diagnostics.findings import Language
 from ostinato.errors import MissingExtra
 from ostinato.files import write_bytes
+from ostinato.fonts import font_families
 from ostinato.report.charts import Axis, Chart, Grid
 
 Form = Literal["png", "svg", "pdf"]
 _COLOURS = ("#1f6f8b", "#c8602b", "#5d8a3a", "#8a5a9e", "#b7902a", "#44597a", "#a8455b", "#3f8f86")
 _SHADES = ("#f6f3ea", "#d6e0da", "#94bfc6", "#4b93b0", "#25638f", "#14325c")
-_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "SimHei")
 _INCHES = 0.3  # of a row or a column with a name
 _LETTERS = 14  # of such a name
 
@@ -46,7 +46,7 @@ def draw_figures(charts: Iterable[Chart], folder: Path, form: Form = "png", lang
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     style: Any = {
-        "font.family": _fonts(), "svg.hashsalt": "ostinato", "axes.unicode_minus": False, "text.usetex": False,
+        "font.family": font_families(), "svg.hashsalt": "ostinato", "axes.unicode_minus": False, "text.usetex": False,
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#8b94a0", "axes.titlesize": 11,
         "axes.labelsize": 9.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5,
         "axes.titleweight": "bold", "axes.grid": True, "grid.color": "#e4e0d6", "grid.linewidth": 0.7,
@@ -61,14 +61,6 @@ def draw_figures(charts: Iterable[Chart], folder: Path, form: Form = "png", lang
         paths.append(folder / f"{chart.name}.{form}")
         write_bytes(paths[-1], picture.getvalue())
     return paths
-
-
-def _fonts() -> list[str]:
-    """A font for letters, and those for Chinese that this machine has."""
-    from matplotlib.font_manager import fontManager
-
-    known = {font.name for font in fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in _FONTS if name in known)]
 
 
 def _size(chart: Chart) -> tuple[float, float]:

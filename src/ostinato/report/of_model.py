@@ -112,6 +112,11 @@ SECTIONS = (
         ("alignments",), kind="alignments", data=_alignments,
     ),
     Section(
+        "forecasts", Text("What it forecasts", "预测"),
+        Text("The end of some series that it has not learned from.", "若干未学习过的序列末尾。"),
+        ("forecasts",), lambda subject: subject.forecasts,
+    ),
+    Section(
         "confusion", Text("What it confuses", "混淆矩阵"),
         Text("On data that it has not learned from.", "在未学习过的数据上。"),
         ("confusion",), _confusion_charts, kind="confused", data=_confused,

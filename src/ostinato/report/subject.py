@@ -16,7 +16,9 @@ from ostinato.diagnostics.verdict import verdict
 from ostinato.errors import SettingsError
 from ostinato.recurrent import Recurrent
 from ostinato.report.activations import Read, read
+from ostinato.report.charts import Chart
 from ostinato.report.content import Neighbours, alignments, confusion, neighbours, samples
+from ostinato.report.forecasts import forecast_charts
 from ostinato.report.live import tables
 from ostinato.tasks import load
 from ostinato.tasks.alignment import Alignment
@@ -97,6 +99,11 @@ class Subject:
     def alignments(self) -> list[Alignment]:
         """Where a translator looked."""
         return [] if self.data is None else alignments(self.model, self.data)
+
+    @cached_property
+    def forecasts(self) -> list[Chart]:
+        """What a forecaster says of the end of some series."""
+        return forecast_charts(self.model, self.data)
 
     @cached_property
     def neighbours(self) -> Neighbours | None:

@@ -20,11 +20,12 @@ from ostinato import bundle
 from ostinato.analysis import Span
 from ostinato.errors import DataError
 from ostinato.records import Record
-from ostinato.tasks.classifier import Classifier, Texts
+from ostinato.tasks.classifier import Classifier
 from ostinato.tasks.classifier_settings import ClassifierSettings
 from ostinato.tasks.classifying import PredictSettings, WordWeight
 from ostinato.tasks.committee import members_of
 from ostinato.tasks.examples import Example, ExampleReader, ExampleSettings
+from ostinato.tasks.labelling import LabelledBatch
 from ostinato.tasks.late_fusion import FusedText
 from ostinato.tasks.matthews import best_mcc, expected_mcc
 from ostinato.tasks.real_sentences import RealSettings, learn_real_sentences, real_lines, write_real_sentences
@@ -207,7 +208,7 @@ class Acceptability(Classifier):
             return rows
         return [{**row, "measures": measures.of(each.text)} for row, each in zip(rows, examples, strict=True)]
 
-    def logits(self, batch: Texts) -> Tensor:
+    def logits(self, batch: LabelledBatch) -> Tensor:
         """As of any classifier; to that of *acceptable* comes v·g."""
         z = super().logits(batch)
         if self.codec.measures is None or not self.network.head.measure_weights.any():
@@ -216,7 +217,7 @@ class Acceptability(Classifier):
         return torch.stack([z[:, 0], z[:, 1] + gained], 1)
 
     @staticmethod
-    def _measured(batch: Texts) -> Tensor:
+    def _measured(batch: LabelledBatch) -> Tensor:
         return torch.from_numpy(np.stack([row["measures"] for row in batch.rows]))
 
     def explain(self, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
@@ -250,14 +251,14 @@ class Acceptability(Classifier):
         if self.settings.passes:
             self.data |= learn_real_sentences(self, corpus, folder)
 
-    def measure(self, batches: Iterable[Texts]) -> dict[str, float]:
+    def measure(self, batches: Iterable[LabelledBatch]) -> dict[str, float]:
         """As of any classifier, but Matthews' correlation at the best border: that chooses the best epoch."""
         held = list(batches)
         p, _, right = self._judged(held)
         return super().measure(held) | {"mcc": best_mcc(p, right)[1]}
 
     @torch.inference_mode()
-    def _judged(self, batches: Iterable[Texts]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _judged(self, batches: Iterable[LabelledBatch]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """p, g, and what is right."""
         p, g, right = [], [], []
         for batch in batches:

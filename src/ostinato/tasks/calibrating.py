@@ -25,7 +25,7 @@ def calibrate(model: Any, validation: Table) -> dict[str, float]:
     the best micro-averaged F1. With a linear model beside the network, its weight is fitted with T: see `late_fusion`.
 
     Args:
-        model: a `Classifier`, trained.
+        model: a `LabellingModel`, trained.
         validation: its examples.
 
     Returns:
@@ -83,8 +83,8 @@ def _logits(model: Any, table: Table) -> tuple[Tensor, Tensor | None, Tensor, li
         known = torch.tensor([bool(ids) and max(ids) < len(model.labels) for ids in batch.given])
         found = model.logits(on_device)[known]
         logits.append(found)
-        if model.codec.linear is not None:
-            scores.append(model.linear_scores(on_device)[known])
+        if (said := model.linear_scores(on_device)) is not None:
+            scores.append(said[known])
         targets.append(on_device.targets[known])
         given += [ids for ids, known_one in zip(batch.given, known.tolist(), strict=True) if known_one]
         held += found.numel()

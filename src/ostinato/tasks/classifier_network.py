@@ -14,7 +14,7 @@ from ostinato.feedforward import Convolution, Unchanged
 from ostinato.label_heads import LabelHead, Number, OneLabel, OrderedLabels, SeveralLabels, SharedLabels
 from ostinato.pooling import LabelPooling, Pooling, make_pooling
 from ostinato.subword_embedding import FrozenVectors, NameEmbedding, SubwordEmbedding
-from ostinato.tasks.classifier_settings import ClassifierSettings
+from ostinato.tasks.classifier_settings import ClassifierSettings, LabellingSettings, LabelSettings
 from ostinato.tasks.recurrent_settings import recurrent_network
 from ostinato.tasks.text_inputs import TextInputs, word_row
 from ostinato.topologies import SeqToVec
@@ -56,7 +56,22 @@ def classifier_network(settings: ClassifierSettings, codec: LabelledText, width:
         if width is None
         else FrozenVectors(width)
     )
-    size, between, features = embedding.output_size, None, 0
+    names = named(embedding, codec, s.subwords) if s.label_names else None
+    return labelling_network(s, codec.labels_of, embedding, names)
+
+
+def labelling_network(
+    settings: LabellingSettings, labels: Labels, embedding: Any, names: NameEmbedding | None = None
+) -> SeqToVec:
+    """What reads steps, pooling and head, as settings and labels describe them, upon what makes features of steps.
+
+    Args:
+        settings: of the classifier.
+        labels: what there is to tell.
+        embedding: of steps, with its `output_size`.
+        names: of the labels, if steps are compared with them.
+    """
+    s, size, between, features = settings, embedding.output_size, None, 0
     network: Any
     if s.network == "cnn":
         network = Convolution(size, s.filters, s.widths)
@@ -65,17 +80,16 @@ def classifier_network(settings: ClassifierSettings, codec: LabelledText, width:
         between = nn.Sequential(nn.Linear(size, features), nn.ReLU())
     else:
         network = recurrent_network(s, size, s.bidirectional)
-    if s.beside or s.label_names:
+    if s.beside or names is not None:
         network = Beside(network)
     before, after = s.around()
     pooling: Pooling
     if s.pooling == "labels":
-        names = named(embedding, codec, s.subwords) if s.label_names else None
-        pooling = LabelPooling(network.output_size, len(codec.labels), after, names)
-        head, after = label_head(s, codec.labels_of, None), 0.0  # what is dropped is what labels score
+        pooling = LabelPooling(network.output_size, len(labels.names), after, names)
+        head, after = label_head(s, labels, None), 0.0  # what is dropped is what labels score
     else:
         pooling = make_pooling(s.pooling or ("mean" if s.network == "mlp" else "max"), network.output_size)
-        head = label_head(s, codec.labels_of, features or network.output_size)
+        head = label_head(s, labels, features or network.output_size)
     return SeqToVec(embedding, network, pooling, head, before, after, s.window_steps, between)
 
 
@@ -95,7 +109,7 @@ def named(embedding: SubwordEmbedding, codec: LabelledText, subwords: int) -> Na
     return NameEmbedding(embedding, words, [[places[word] for word in name if word in places] for name in names])
 
 
-def label_head(settings: ClassifierSettings, labels: Labels, features: int | None) -> LabelHead:
+def label_head(settings: LabelSettings, labels: Labels, features: int | None) -> LabelHead:
     """The head for a kind of label; of scores of each if there are no features."""
     if labels.kind == "number":
         assert features is not None  # noqa: S101 - the settings see to it

@@ -82,6 +82,11 @@ class ClassifyingModel(TextEstimator, Model):
     def scores(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """Scores of texts as they come, float [texts, labels], a block at a time; the highest is the likeliest."""
 
+    @staticmethod
+    def sequence_of(example: Any) -> Any:
+        """What of an example `predict` is given: its text."""
+        return example.text
+
     def explain(self, texts: Iterable[str]) -> Iterator[list[WordWeight]]:  # noqa: ARG002 - others can
         """How much each word of each text speaks for its best label.
 
@@ -107,7 +112,7 @@ class ClassifyingModel(TextEstimator, Model):
             SettingsError: if `top` is not from 1 to the number of labels.
         """
         if isinstance(texts, str):
-            raise DataError("expected many texts, such as a list of strings, found one string")
+            raise DataError(f"expected many {self.things}, such as a list of strings, found one string")
         if not 1 <= top <= len(self.labels):
             raise SettingsError(f"top = {top}: from 1 to {len(self.labels)}, the number of labels")
         return (prediction for block in self.scores(texts) for prediction in self._ranked(block, top))
@@ -124,7 +129,7 @@ class ClassifyingModel(TextEstimator, Model):
             DataError: if something is no text.
         """
         if isinstance(texts, str):
-            raise DataError("expected many texts, such as a list of strings, found one string")
+            raise DataError(f"expected many {self.things}, such as a list of strings, found one string")
         classes = self.classes_
         if not self.codec.several:
             return classes[[at for block in self.scores(texts) for at in block.argmax(1).tolist()]]
@@ -239,7 +244,7 @@ class ClassifyingModel(TextEstimator, Model):
         for label in self.labels:
             names[label]
         figures = self.tally()
-        for block in self.scores(example.text for example in first):
+        for block in self.scores(map(self.sequence_of, first)):
             labels = [next(second).labels for _ in block]
             figures.add(block, [tuple(names[label] for label in each) for each in labels])
         if not figures.texts:

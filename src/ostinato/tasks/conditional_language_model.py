@@ -151,6 +151,7 @@ class ConditionalLanguageModel(SupervisedModel):
     codec_type = LabelledText
     columns = {"text": "<i4", "labels": "<i4"}  # noqa: RUF012
     length_column = "text"
+    read_from = (1, 1)  # a mark is read first, the last token never
     criterion = "loss"
 
     def build(self) -> LabelToText:

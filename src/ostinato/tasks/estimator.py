@@ -25,6 +25,8 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
 
     Settings: ClassVar[Any]
     settings: Any
+    things: ClassVar[str] = "texts"
+    """What it is asked about."""
     _in_memory: str | None = None
     """What labels were in Python, if they came as objects and not from files."""
 
@@ -78,13 +80,13 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
             return train(corpus, validation, output, overwrite, progress)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            self._in_memory = _spool(folder / "examples.jsonl", corpus, labels)
+            self._in_memory = self._spool(folder / "examples.jsonl", corpus, labels)
             held_out = None
             if validation is not None:
                 if not isinstance(validation, tuple):
-                    raise SettingsError("validation: with texts and labels it is a pair of such, (texts, labels)")
+                    raise SettingsError(f"validation: with labels it is a pair too, ({self.things}, labels)")
                 held_out = folder / "validation.jsonl"
-                _spool(held_out, *validation)
+                self._spool(held_out, *validation)
             return train(folder / "examples.jsonl", held_out, output, overwrite, bool(progress))
 
     def __sklearn_tags__(self) -> Any:
@@ -96,29 +98,37 @@ class TextEstimator(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return getattr(self, "_codec", None) is not None
 
+    def as_json(self, text: Any, row: int) -> dict[str, Any]:
+        """What a row of JSON holds of an example, for the reader.
 
-def _spool(path: Path, texts: Any, labels: Any) -> str:
-    """Write texts and labels as JSON lines; gives what the labels are in Python."""
-    if isinstance(texts, str | Path) or isinstance(labels, str | Path):
-        raise SettingsError("with labels, expected texts and labels, many of each; files stand alone")
-    matrix = np.asarray(labels).ndim == 2 if isinstance(labels, np.ndarray) else False
-    kinds: set[str] = set()
-    given, texts = list(labels), list(texts)
-    if len(given) != len(texts):
-        raise DataError(f"{len(texts):,} texts, but {len(given):,} labels: expected one for each")
-    with path.open("w", encoding="utf-8") as file:
-        for row, (text, its) in enumerate(zip(texts, given, strict=True)):
-            if not isinstance(text, str):
-                raise DataError(f"text {row}: expected a text, found {type(text).__name__}: {str(text)[:40]!r}")
-            found = np.flatnonzero(its).tolist() if matrix else _listed(its)
-            if not found:
-                raise DataError(f"text {row}: there is no label")
-            kinds.update(_kind(each, row) for each in found)
-            line = {"text": text, "label": [each if isinstance(each, str) else str(each) for each in found]}
-            file.write(json.dumps(line) + "\n")
-    if len(kinds) > 1:
-        raise DataError(f"labels are of several kinds: {', '.join(sorted(kinds))}; expected one")
-    return "matrix" if matrix else "".join(kinds) or "str"
+        Raises:
+            DataError: naming the example, if it is none.
+        """
+        if not isinstance(text, str):
+            raise DataError(f"text {row}: expected a text, found {type(text).__name__}: {str(text)[:40]!r}")
+        return {"text": text}
+
+    def _spool(self, path: Path, texts: Any, labels: Any) -> str:
+        """Write texts and labels as JSON lines; gives what the labels are in Python."""
+        if isinstance(texts, str | Path) or isinstance(labels, str | Path):
+            raise SettingsError(f"with labels, expected {self.things} and labels, many of each; files stand alone")
+        matrix = np.asarray(labels).ndim == 2 if isinstance(labels, np.ndarray) else False
+        kinds: set[str] = set()
+        given, texts = list(labels), list(texts)
+        if len(given) != len(texts):
+            raise DataError(f"{len(texts):,} {self.things}, but {len(given):,} labels: expected one for each")
+        with path.open("w", encoding="utf-8") as file:
+            for row, (text, its) in enumerate(zip(texts, given, strict=True)):
+                line = self.as_json(text, row)
+                found = np.flatnonzero(its).tolist() if matrix else _listed(its)
+                if not found:
+                    raise DataError(f"{self.things[:-1]} {row}: there is no label")
+                kinds.update(_kind(each, row) for each in found)
+                line |= {"label": [each if isinstance(each, str) else str(each) for each in found]}
+                file.write(json.dumps(line) + "\n")
+        if len(kinds) > 1:
+            raise DataError(f"labels are of several kinds: {', '.join(sorted(kinds))}; expected one")
+        return "matrix" if matrix else "".join(kinds) or "str"
 
 
 def _listed(label: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ostinato.data import TextReader, fingerprint
+from ostinato.data import TextReader, fingerprint, fingerprint_of_bytes
 from ostinato.errors import DataError
 from ostinato.records import LABEL, TEXT, Record, RecordFormat, RecordReader, record_format
 from ostinato.settings import Settings
 
-_LABEL_COLUMNS = ("label", "labels")
+LABEL_COLUMNS = ("label", "labels")
 
 
 class ExampleSettings(Settings):
@@ -86,7 +85,9 @@ class ExampleReader:
             DataError: with file and line, if a file cannot be read, a column is not there, or a row has no label.
         """
         for record in self.records():
-            yield Example(self.text_of(record), self._labels(record))
+            yield Example(
+                self.text_of(record), labels_of(record, self.label_column(record), self.settings.label_separator)
+            )
 
     def texts(self) -> Iterator[str]:
         """Texts alone, of files that need have no labels."""
@@ -95,7 +96,7 @@ class ExampleReader:
     def fingerprint(self) -> dict[str, Any]:
         """What the files hold, as the bundle says it; of Parquet the bytes, of all else the text."""
         if any(path.suffix == ".parquet" for path in self.files) or self.settings.format == "parquet":
-            return _bytes_of(self.files)
+            return fingerprint_of_bytes(self.files)
         return asdict(fingerprint(TextReader(self.files, self.settings.encoding, self.settings.errors)))
 
     def text_of(self, record: Record) -> str:
@@ -106,7 +107,7 @@ class ExampleReader:
         """
         column = self.settings.text
         if column is None:
-            others = [name for name in record.fields if name not in (*_LABEL_COLUMNS, self.settings.label)]
+            others = [name for name in record.fields if name not in (*LABEL_COLUMNS, self.settings.label)]
             column = others[0] if len(others) == 1 and TEXT not in record.fields else None
         return record.text(column if column is not None else RecordReader.text_column(record))
 
@@ -116,7 +117,7 @@ class ExampleReader:
         Raises:
             DataError: if no column is it.
         """
-        column = self.settings.label or next((name for name in _LABEL_COLUMNS if name in record.fields), None)
+        column = self.settings.label or next((name for name in LABEL_COLUMNS if name in record.fields), None)
         if column is None:
             held = ", ".join(record.fields)
             raise DataError(
@@ -125,33 +126,26 @@ class ExampleReader:
             )
         return column
 
-    def _labels(self, record: Record) -> tuple[str, ...]:
-        found = record.value(self.label_column(record))
-        if isinstance(found, str):
-            separator = self.settings.label_separator
-            found = found.split(separator) if separator else [found]
-        labels = tuple(
-            dict.fromkeys(self._label(each, record) for each in (found if isinstance(found, list) else [found]))
-        )
-        labels = tuple(label for label in labels if label)
-        if not labels:
-            raise DataError(f"{record.where}: there is no label")
-        return labels
 
-    @staticmethod
-    def _label(found: Any, record: Record) -> str:
-        if isinstance(found, str):
-            return found.strip()
-        if found is None or isinstance(found, dict | list):
-            raise DataError(f"{record.where}: expected a label, found {json.dumps(found, default=str)[:40]}")
-        return json.dumps(found, default=str)  # a number, true, or a date
+def labels_of(record: Record, column: str, separator: str | None) -> tuple[str, ...]:
+    """The labels that a row has in a column.
+
+    Raises:
+        DataError: if there is none.
+    """
+    found = record.value(column)
+    if isinstance(found, str):
+        found = found.split(separator) if separator else [found]
+    labels = tuple(dict.fromkeys(_label(each, record) for each in (found if isinstance(found, list) else [found])))
+    labels = tuple(label for label in labels if label)
+    if not labels:
+        raise DataError(f"{record.where}: there is no label")
+    return labels
 
 
-def _bytes_of(files: Sequence[Path]) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    return {"sha256": digest.hexdigest(), "bytes": size, "files": tuple(path.name for path in files)}
+def _label(found: Any, record: Record) -> str:
+    if isinstance(found, str):
+        return found.strip()
+    if found is None or isinstance(found, dict | list):
+        raise DataError(f"{record.where}: expected a label, found {json.dumps(found, default=str)[:40]}")
+    return json.dumps(found, default=str)  # a number, true, or a date

@@ -40,6 +40,8 @@ class FittedModel(NetworkModel):
     )
     """Settings that a resumed training may change."""
 
+    command: ClassVar[str] = ""
+    """What `ostinato fit` calls the task, if not by its name."""
     reporter: Reporter = Silent()
     _folder: Path | None = None
 
@@ -194,7 +196,7 @@ class FittedModel(NetworkModel):
             try:
                 return self._train_alone(folder)
             except Interrupted as stop:
-                how = f"go on with: ostinato fit {self.task} --resume {folder}"
+                how = f"go on with: ostinato fit {self.command or self.task} --resume {folder}"
                 stop.args = (f"{stop}; {how if lasting else 'without an output folder there is nothing to resume'}",)
                 raise
 

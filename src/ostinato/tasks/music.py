@@ -61,6 +61,7 @@ class MusicModel(SupervisedModel):
     GenerateSettings = GenerateSettings
     codec_type = PianoRoll
     columns = {"sizes": "<i2", "keys": "<u1", "struck": "<u1"}  # noqa: RUF012
+    read_from = (1, 1)  # a silent frame is read first, the last never
     length_column = "sizes"
     criterion = "loss"
 

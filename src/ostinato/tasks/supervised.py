@@ -21,7 +21,7 @@ from ostinato.files import write_text
 from ostinato.table import Table
 from ostinato.tasks.corpus import SPOOLED, Sources, resolve, source_names
 from ostinato.tasks.fitting import FittedModel
-from ostinato.tasks.parts import Reader, parts
+from ostinato.tasks.parts import Part, Reader, parts
 from ostinato.training.batches import LengthBatches
 from ostinato.training.measuring import PROBE_ROWS, PROBE_STEPS
 from ostinato.training.objective import Evaluation
@@ -30,12 +30,21 @@ Row = Mapping[str, Any]
 """An example as numbers: an array, or a list, for each column."""
 
 
-LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error"})
+LESS_IS_BETTER = frozenset({"loss", "mean_absolute_error", "root_mean_square_error", "character_error_rate"})
 """Of figures that choose the best epoch."""
 
 
 class Unusable(DataError):
-    """An example from which nothing can be learned or measured, such as one whose label is not known."""
+    """An example from which nothing can be learned or measured, such as one whose label is not known.
+
+    Args:
+        reason: why; examples that are passed over are counted by it.
+        where: it stands, for one that is told of alone.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        super().__init__(f"{where}: {reason}" if where else reason)
+        self.reason, self.where = reason, where
 
 
 class Prepared(NamedTuple):
@@ -59,8 +68,15 @@ class SupervisedModel(FittedModel):
     """Of a row: name → NumPy's name of its type."""
     length_column: ClassVar[str]
     """The column whose lengths make batches of like sequences; of ids of `codec.vocabulary`."""
+    read_from: ClassVar[tuple[int, int]] = (0, 0)
+    """The step of a batch that reads the first of them, and how many at the end are never read."""
     criterion: str
     """The figure of `measure` that chooses the best epoch: the more the better, but for those in `LESS_IS_BETTER`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.passed_over: dict[str, int] = {}
+        """Part → how many of its examples were unusable when it was last written as numbers."""
 
     @abstractmethod
     def reader(self, files: Sequence[Path], **changes: Any) -> Reader:
@@ -119,18 +135,23 @@ class SupervisedModel(FittedModel):
             about = read_json(run / "examples.json")
             codec = self.codec_type.load(folder / CODEC)
             return Prepared(codec, Table(run, "train"), Table(run, "validation"), about)
-        s = self.settings
-        train, held_out, about = parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
+        train, held_out, about = self.split(sources, validation, run)
         self._codec = self.learn_codec(train)
         (folder / CODEC).mkdir(exist_ok=True)
         self._codec.save(folder / CODEC)
         tables = [self._written(run, name, part()) for name, part in (("train", train), ("validation", held_out))]
         about |= {"train_examples": len(tables[0]), "validation_examples": len(tables[1])}
+        about |= {f"{name}_examples_passed_over": count for name, count in self.passed_over.items() if count}
         about |= self.prepare_more(train, run)
         write_text(run / "examples.json", json.dumps(about, indent=1) + "\n")
         self.reporter.message(f"{len(tables[0]):,} training examples, {len(tables[1]):,} for validation")
         (run / SPOOLED).unlink(missing_ok=True)
         return Prepared(self._codec, tables[0], tables[1], about)
+
+    def split(self, sources: Sequence[str], validation: Sequence[str], run: Path) -> tuple[Part, Part, dict[str, Any]]:
+        """Training examples, those for validation, and the fingerprints of their files; see `parts`."""
+        s = self.settings
+        return parts(sources, validation, self.reader, s.validation_fraction, s.seed, run)
 
     def prepare_more(self, examples: Callable[[], Iterator[Any]], run: Path) -> dict[str, Any]:  # noqa: ARG002
         """Write what else training reads, such as other data; gives what the bundle says of it."""
@@ -139,20 +160,27 @@ class SupervisedModel(FittedModel):
     def _written(self, folder: Path, name: str, examples: Iterable[Any]) -> Table:
         """The examples as a table; those that are unusable are counted, and told of."""
         skipped: Counter[str] = Counter()
+        first: dict[str, str] = {}
 
         def rows() -> Iterator[Row]:
             for block in in_batches(examples):
                 for row in self.encode_all(block):
                     if isinstance(row, Unusable):
-                        skipped[str(row)] += 1
+                        skipped[row.reason] += 1
+                        first.setdefault(row.reason, row.where)
                     else:
                         yield row
 
         table = Table.write(folder, name, rows(), self.columns)
+        self.passed_over[name] = skipped.total()
         for reason, count in skipped.most_common(5):
-            self.reporter.message(f"{name}: {count:,} examples passed over: {reason}")
+            where = f" (the first: {first[reason]})" if first[reason] else ""
+            self.reporter.message(f"{name}: {count:,} examples passed over: {reason}{where}")
+        if more := skipped.total() - sum(count for _, count in skipped.most_common(5)):
+            self.reporter.message(f"{name}: {more:,} others passed over")
         if not len(table):
-            more = f"; all {skipped.total():,} were passed over" if skipped else ""
+            why = f": {skipped.most_common(1)[0][0]}" if skipped else ""
+            more = f"; all {skipped.total():,} were passed over{why}" if skipped else ""
             raise DataError(f"{name}: no examples{more}; give more, or others")
         return table
 
@@ -168,6 +196,10 @@ class SupervisedModel(FittedModel):
             return self.batch([{name: table.entry(name, row) for name in self.columns} for row in indices.tolist()])
 
         return LengthBatches(table.lengths(self.length_column), batch_size or self.settings.batch_size, collate, seed)
+
+    def steps(self, lengths: np.ndarray) -> np.ndarray:
+        """How many steps the network reads of rows whose `length_column` is so long."""
+        return lengths
 
     def objective(self, corpus: Prepared) -> FromExamples:
         """What training descends."""
@@ -237,7 +269,7 @@ class FromExamples:
         self.windows = model.batches(corpus.train, model.settings.seed)
         self.validation = model.batches(corpus.validation)
         table, column = corpus.validation, model.length_column
-        probed = probed_rows(table.lengths(column))
+        probed = probed_rows(model.steps(table.lengths(column)))
         self._probed = model.batch([{name: table.entry(name, row) for name in model.columns} for row in probed])
 
     def begin_epoch(self, epoch: int) -> None:

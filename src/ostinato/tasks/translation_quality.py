@@ -28,12 +28,14 @@ class Quality(NamedTuple):
     """How both are counted, as sacrebleu says it."""
 
 
-def translation_quality(found: Sequence[str], references: Sequence[str], tokenizer: str = "auto") -> Quality:
+def translation_quality(
+    found: Sequence[str], references: Sequence[str | Sequence[str]], tokenizer: str = "auto"
+) -> Quality:
     """BLEU and chrF of a corpus.
 
     Args:
         found: translations.
-        references: one for each.
+        references: one for each, or several.
         tokenizer: sacrebleu's; auto: `zh`, which takes Chinese by the character, where the references are Chinese, else
             `13a`.
 
@@ -43,9 +45,14 @@ def translation_quality(found: Sequence[str], references: Sequence[str], tokeniz
 
     >>> translation_quality(["the cat sat on the mat"], ["the cat sat on the mat"])[:2]
     (100.0, 100.0)
+    >>> translation_quality(["a cat on the mat"] * 2, [["a cat on the mat", "the cat"], ["a cat on the mat"]]).bleu
+    100.0
     """
-    metrics = _metrics(_tokenizer(references, tokenizer))
-    bleu, chrf = (round(metric.corpus_score(list(found), [list(references)]).score, 4) for metric in metrics)
+    each = [[one] if isinstance(one, str) else list(one) for one in references]
+    most = max(map(len, each), default=1)
+    streams: Any = [[given[at] if at < len(given) else None for given in each] for at in range(most)]
+    metrics = _metrics(_tokenizer([text for given in each for text in given], tokenizer))
+    bleu, chrf = (round(metric.corpus_score(list(found), streams).score, 4) for metric in metrics)
     names = ("bleu_signature", "chrf_signature")
     return Quality(bleu, chrf, {name: str(each.get_signature()) for name, each in zip(names, metrics, strict=True)})
 

@@ -1,4 +1,4 @@
-"""Batches of whole sequences: such of like lengths side by side, in another order every epoch."""
+"""Batches of an epoch: whole sequences, such of like lengths side by side, or as many as are drawn of very many."""
 
 from __future__ import annotations
 
@@ -63,3 +63,47 @@ class LengthBatches:
             raise IndexError(index)
         first = self._starts[index]
         return self._collate(self._order[first : first + self._size])
+
+
+class DrawnBatches:
+    """Batches of some of n examples of about one length, drawn anew every epoch from its number and the seed.
+
+    Args:
+        examples: n.
+        batch_size: examples in a batch.
+        collate: makes a batch of the indices of its examples, int64 [batch].
+        seed: of the draws; None: all examples, in their order, for what only measures.
+        most: examples of an epoch; all if None.
+
+    >>> batches = DrawnBatches(10, 2, lambda indices: indices.tolist(), seed=0, most=4)
+    >>> len(batches), len({index for batch in batches for index in batch})
+    (2, 4)
+    """
+
+    def __init__(
+        self, examples: int, batch_size: int, collate: Callable[[np.ndarray], Any], seed: int | None,
+        most: int | None = None,
+    ) -> None:  # fmt: skip
+        self._examples, self._size, self._collate, self._seed = examples, batch_size, collate, seed
+        self._drawn = examples if most is None or seed is None else min(most, examples)
+        self._order = np.zeros(0, np.int64)
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Draw the batches of an epoch, counted from 0."""
+        if self._seed is None:
+            self._order = np.arange(self._examples)
+        else:
+            draw = np.random.default_rng([self._seed, epoch])
+            self._order = draw.choice(self._examples, self._drawn, replace=False)
+
+    def __len__(self) -> int:
+        return math.ceil(self._drawn / self._size)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._collate(self._order[index * self._size : (index + 1) * self._size])
