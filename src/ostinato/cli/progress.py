@@ -20,6 +20,8 @@ def count_lines(files: Sequence[Path]) -> int | None:
             return None
         with path.open("rb") as file:
             while block := file.read(1 << 20):
+                if b"\0" in block:
+                    return None
                 total += block.count(b"\n")
     return total
 

@@ -241,12 +241,12 @@ class Transcriber(SupervisedModel):
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
         """What is said in sound files, and in those that tables name; see `ostinato predict`."""
         listed: deque[tuple[Path, str | None]] = deque()
+        tables = {path for path in files if path.suffix and not is_sound(path)}
 
         def paths() -> Iterator[Path]:
             for path in files:
-                table = path.suffix and not is_sound(path)
-                for clip in self.reader([path]).examples() if table else [Clip(path, "", "")]:
-                    listed.append((clip.path, clip.text if table else None))
+                for clip in self.reader([path]).examples() if path in tables else [Clip(path, "", "")]:
+                    listed.append((clip.path, clip.text if path in tables else None))
                     yield clip.path
 
         seconds, drawn = self.codec.audio.step_seconds, 0
@@ -263,7 +263,7 @@ class Transcriber(SupervisedModel):
                 for each in found.labels
             ]
             row = {"audio": path.name, "text": found.text, "log_p": found.log_p, "times": times}
-            yield Predicted(row if text is None else row | {"reference": text}, found.text)
+            yield Predicted(row | {"reference": text} if tables else row, found.text)
 
     def posteriors(self, path: str | Path, piece_seconds: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
         """What CTC reads: p of each class at each step, float32 [steps, classes]; and the features, [steps, features].
