@@ -238,6 +238,8 @@ class Transcriber(SupervisedModel):
         """
         return self._transcripts((Path(path) for path in paths), PredictSettings.checked(options))
 
+    predict = transcribe
+
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
         """What is said in sound files, and in those that tables name; see `ostinato predict`."""
         listed: deque[tuple[Path, str | None]] = deque()
@@ -296,7 +298,7 @@ class Transcriber(SupervisedModel):
 
         def pieces() -> Iterator[np.ndarray]:
             for path in paths:
-                parts = quiet_pieces(audio.frames(path), longest)
+                parts = quiet_pieces(audio.frames(path, longest_seconds=options.longest_seconds), longest)
                 waiting.append([len(part) for part in parts])
                 yield from parts
 
