@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -172,8 +173,9 @@ class Transcriber(SupervisedModel):
     def evaluate_with(self, corpus: Sources, **options: Any) -> dict[str, float]:
         """As `evaluate`, but decoded as options say; see `PredictSettings`."""
         chosen = PredictSettings.checked(options)
-        files = resolve(source_names(corpus, None)["corpus"], Path())
-        rows = [row for row in map(self._usable, self.reader(files).examples()) if row is not None]
+        with tempfile.TemporaryDirectory() as scratch:
+            files = resolve(source_names(corpus, None)["corpus"], Path(scratch))
+            rows = [row for row in map(self._usable, self.reader(files).examples()) if row is not None]
         size = self.settings.batch_size
         rows.sort(key=lambda row: len(row["steps"]))
         batches = (self.batch(rows[at : at + size]) for at in range(0, len(rows), size))
