@@ -336,3 +336,41 @@ def test_a_bomb_of_a_picture_is_refused(tmp_path: Path) -> None:
     model = SequenceClassifier(**SMALL | {"input": "images", "epochs": 1}).fit(pictures, ["dark", "light"] * 20)
     with pytest.raises(DataError, match=r"bomb\.png.*pixels"):
         model.predict([tmp_path / "bomb.png"])
+
+
+def test_the_demo_shows_what_it_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "demo", "sequence-classifier", "-o", tmp_path / "m", "--minutes", 0.05, "--quiet")
+    assert code == 0 and "360 digits that it has not seen" in out and "@@" in out
+    assert ostinato.load(tmp_path / "m").data["train"]["files"] == ["handwritten-digits.jsonl"]
+
+
+def test_the_weight_of_a_step_is_what_the_log_odds_lose_without_it() -> None:
+    model = SequenceClassifier(**SMALL | {"epochs": 3}).fit(*waves(40))
+    sequence = waves(1)[0][0]
+    mean, deviation = model.codec.scaling.mean[0], model.codec.scaling.deviation[0]
+
+    def log_odds(share: float, step: int) -> float:
+        changed = sequence.copy()
+        changed[step] = mean + share * (changed[step] - mean)
+        p = model.predict_proba([changed])[0].astype(float)
+        return float(np.log(p[best] / p[1 - best]))
+
+    best = int(model.predict_proba([sequence])[0].argmax())
+    slopes = [(log_odds(1.05, step) - log_odds(0.95, step)) / 0.1 for step in range(len(sequence))]
+    assert np.allclose(model.step_weights(sequence), slopes, atol=0.02 * np.abs(slopes).max() + 1e-4)
+    assert deviation > 1
+
+
+def test_steps_are_told_and_drawn(tmp_path: Path) -> None:
+    rows = [("label", "sequence"), *[("buys", "look 付款 look"), ("leaves", "look out")] * 15]
+    path = table(tmp_path / "clicks.csv", rows)
+    model = SequenceClassifier(**SMALL | {"input": "items", "epochs": 1}).fit(path, progress=False)
+    found = predicted(model, path, explain=True, plot=tmp_path / "p.png")
+    assert [len(each["weights"]) for each in found[:2]] == [3, 2]
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SettingsError, match=r"a picture is a \.png, \.svg, \.pdf file"):
+        predicted(model, path, plot=tmp_path / "p.bmp")
+    series = SequenceClassifier(**SMALL | {"epochs": 1}).fit(*waves(20))
+    path = table(tmp_path / "w.csv", [("wave",), *[(" ".join(map(str, each[:, 0])),) for each in waves(8)[0]]])
+    predicted(series, path, plot=tmp_path / "w.svg")
+    assert "<svg" in (tmp_path / "w.svg").read_text("utf-8")

@@ -55,7 +55,7 @@ def explain(model: Any, texts: Iterable[str]) -> Iterator[list[WordWeight]]:
     for text in texts:
         (row,) = model.encode_all([Example(text, ())])
         spans = _spans(model, text)
-        weights, slopes = _weights(model, row)
+        weights, slopes = weights_of(model, row)
         if model.codec.linear is not None:
             weight = float(model.network.head.linear_weight)
             weights = weights[: len(spans)] + word_shares(model.codec.linear, text, spans, weight * slopes)
@@ -69,8 +69,8 @@ def _spans(model: Any, text: str) -> list[Span]:
     return model.codec.analyzer.spans(text)
 
 
-def _weights(model: Any, row: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Of each word of a row, float [words], by the network; and the slopes of the log-odds by logits, [outputs]."""
+def weights_of(model: Any, row: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Of each word, or step, of a row, float [words], by the network; and the log-odds' slopes by logits, [outputs]."""
     batch = model.on_device(model.batch([row]))
     members = members_of(model.network)
     held = [_Held(member.embedding) for member in members]
