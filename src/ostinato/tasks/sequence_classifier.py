@@ -24,7 +24,7 @@ from ostinato.tasks.classifier_network import labelling_network
 from ostinato.tasks.classifier_settings import LabellingSettings
 from ostinato.tasks.committee import Committee
 from ostinato.tasks.corpus import Sources
-from ostinato.tasks.explaining import weights_of
+from ostinato.tasks.explaining import integrated_weights
 from ostinato.tasks.labelling import LabelledBatch, LabellingModel
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.sequence_examples import SEQUENCE, SequenceExample, SequenceReader, SequenceSettings
@@ -256,10 +256,8 @@ class SequenceClassifier(LabellingModel):
             draw(shown, Path(plot))
 
     def step_weights(self, sequence: Any) -> np.ndarray:
-        """How much each step speaks for the best label, float [time]: gradient × input, see `explaining`."""
-        row = self.encode(self.asked(sequence))
-        weights, _ = weights_of(self, row)
-        return weights
+        """How much each step speaks for the best label, float [time]; see `explaining.integrated_weights`."""
+        return integrated_weights(self, self.encode(self.asked(sequence)))
 
     def _shown(self, example: SequenceExample, label: str, weights: np.ndarray) -> Shown:
         row = self.encode(self.asked(example))
