@@ -51,6 +51,9 @@ class SequenceClassifierSettings(
     """All that can be set about a classifier of sequences."""
 
     dropout: float = Field(0.3, ge=0, lt=1, description="between layers, after the last, and of items before the first")
+    batch_size: int = Field(16, ge=1, description="sequences side by side; there are seldom as many as texts")
+    epochs: int = Field(30, ge=1, description="passes over the training data")
+    patience: int | None = Field(10, ge=1, description="stop after so many evaluations without gain")
 
     def around(self) -> tuple[float, float]:
         """Dropout before the first layer, where frames lose nothing unless that is wanted, and after the last."""
