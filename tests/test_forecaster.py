@@ -300,8 +300,9 @@ def test_a_series_that_training_did_not_have(made: tuple[Forecaster, Path], tmp_
 @pytest.mark.parametrize(
     ("rows", "options", "told"),
     [
-        ("time,y\n1,2\n", {"frequency": "step"}, r"train: no examples; all 1 were passed over|less than|no window"),
-        ("time,y\n1,\n2,\n3,\n", {}, r"longer than the horizon|passed over|no examples"),
+        ("time,y\n1,2\n", {"frequency": "step"}, r"line 2: validation keeps 3 steps .* at least 4 .* longest has 1:"),
+        ("time,y\n1,\n2,\n3,\n", {}, r"line 2: validation keeps 3 steps .* longest has 0:"),
+        ("time,y\n" + "".join(f"{t},{t}e99\n" for t in range(30)), {}, r"line 13: column 'y': '11e99': expected a fin"),
         ("time,y\n" + "".join(f"{t},{t - 9}\n" for t in range(30)), {"transform": "log"}, r"line 2: y is -9 at 0: log"),
         ("time,y\n" + "".join(f"{t},{t}\n" for t in range(30)), {"known": "y", "target": "y"}, r"'y' has two roles"),
     ],

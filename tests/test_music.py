@@ -235,6 +235,8 @@ def test_what_is_no_music_is_refused(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SettingsError, match="label_smoothing: keys that sound or not have no smoothed form"):
         MusicModel(label_smoothing=0.1)
+    with pytest.raises(SettingsError, match="weight_dropout: min-gru has no recurrent product"):
+        MusicModel(cell="min-gru", weight_dropout=0.1)
     with pytest.raises(SettingsError, match="head = 'softmax'"):
         MusicModel(head="softmax")
 

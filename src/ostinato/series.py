@@ -21,6 +21,7 @@ from ostinato.time_stamps import Frequency, Kind, find_frequency, read_stamp, wr
 _TIMES = ("time", "date", "datetime", "timestamp", "ds", "month", "day", "hour", "year", "Month", "Date", "Time")
 _TARGETS = ("target", "value", "y")
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "nat"})
+_LARGEST = 1e100  # whose square is a number still
 _LONGEST_GAP = 50_000_000  # steps of a series: a wrong year would fill the memory
 
 
@@ -305,7 +306,7 @@ def read_number(record: Record, column: str) -> float:
     except (ValueError, TypeError):
         hint = "; a decimal comma? write 3.5" if isinstance(value, str) and "," in value else ""
         raise DataError(f"{record.where}: column {column!r}: expected a number, found {value!r}{hint}") from None
-    if math.isinf(found):
+    if abs(found) > _LARGEST:
         raise DataError(f"{record.where}: column {column!r}: {value!r}: expected a finite number, or an empty cell")
     return found
 

@@ -123,7 +123,7 @@ def _opened(path: Path) -> Any:
     try:
         found = soundfile.SoundFile(str(path))
     except (RuntimeError, TypeError) as error:
-        told = str(error).partition(": ")[2] or str(error)
+        told = (str(error).partition(": ")[2] or str(error)).rstrip(".")
         raise DataError(f"{path}: no sound, or damaged: {told} (expected wav, flac, ogg or mp3)") from None
     problem = None
     if not LOWEST_RATE <= found.samplerate <= HIGHEST_RATE:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ostinato.codecs.music import RollSettings
 from ostinato.settings import Settings
-from ostinato.tasks.recurrent_settings import RecurrentSettings
+from ostinato.tasks.recurrent_settings import RecurrentDropoutSettings
 from ostinato.training.settings import TrainingSettings
 
 
@@ -23,7 +23,7 @@ class PieceSettings(RollSettings):
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="pieces kept for validation, drawn at random")
 
 
-class MusicSettings(PieceSettings, RecurrentSettings, TrainingSettings):
+class MusicSettings(PieceSettings, RecurrentDropoutSettings, TrainingSettings):
     """All that can be set about a music model."""
 
     head: Literal["nade", "bernoulli"] = Field(

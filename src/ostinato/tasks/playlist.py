@@ -252,7 +252,7 @@ class Playlist(SupervisedModel):
         return hidden.flatten(0, 1), torch.where(time < lengths, targets, IGNORED).flatten()
 
     def measure(self, batches: Iterable[PlaylistBatch]) -> dict[str, float]:
-        """−log p of an item given the first and those before, its perplexity, and how it is ranked among all."""
+        """−log p of an item given the first and those before, among all that were not; perplexity; how it is ranked."""
         return self._measured(batches, beside=False)
 
     def measure_fully(self, batches: Iterable[PlaylistBatch]) -> dict[str, float]:
@@ -268,13 +268,18 @@ class Playlist(SupervisedModel):
             steps = len(batch.items) - 1
             rows, at = (targets.view(steps, -1) >= 0).t().nonzero(as_tuple=True)
             hidden = flat.view(steps, len(batch.lengths), -1)[at, rows]
-            total += float(head.full_loss(hidden, targets.view(steps, -1)[at, rows]))
-            counted += len(hidden)
             items = batch.items.cpu().numpy()
             histories = [items[:length, row] for row, length in enumerate(batch.lengths.tolist())]
             wanted = Wanted(histories, rows.cpu().numpy(), at.cpu().numpy() + 1)
-            own = {"model": lambda part, hidden=hidden: nn.functional.linear(hidden[part], head.weight, head.bias)}
-            ranking.add(wanted, own | (baselines(self.codec.items, wanted) if beside else {}))
+
+            def among_the_rest(part: slice, hidden: Tensor = hidden, wanted: Wanted = wanted) -> Tensor:
+                return wanted.without_seen(nn.functional.linear(hidden[part], head.weight, head.bias).float(), part)
+
+            for part in wanted.parts(head.vocabulary_size):
+                log_p = among_the_rest(part).log_softmax(dim=1)
+                total -= float(log_p.gather(1, targets.view(steps, -1)[at, rows][part].unsqueeze(1)).sum())
+            counted += len(hidden)
+            ranking.add(wanted, {"model": among_the_rest} | (baselines(self.codec.items, wanted) if beside else {}))
         loss = total / max(1, counted)
         found = {"loss": loss, "perplexity": float(np.exp(min(loss, 700.0)))} | ranking.figures("model")
         others = {name: ranking.figures(name) for name in ("popularity", "item-knn")}

@@ -23,6 +23,7 @@ from ostinato.spec_augment import Sounds, SpecAugment
 from ostinato.tasks.clips import Clip, ClipReader
 from ostinato.tasks.corpus import Sources, resolve, source_names
 from ostinato.tasks.fusing import LanguageModelScorer
+from ostinato.tasks.heard_picture import draw_heard, need_matplotlib
 from ostinato.tasks.hearing import hear
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.recurrent_settings import recurrent_network
@@ -248,15 +249,43 @@ class Transcriber(SupervisedModel):
                     listed.append((clip.path, clip.text if table else None))
                     yield clip.path
 
-        seconds = self.codec.audio.step_seconds
+        seconds, drawn = self.codec.audio.step_seconds, 0
+        if options.pictures is not None:
+            need_matplotlib()
+            Path(options.pictures).mkdir(parents=True, exist_ok=True)
         for found in self._transcripts(paths(), options):
             path, text = listed.popleft()
+            if options.pictures is not None:
+                drawn += 1
+                self.draw(path, Path(options.pictures) / f"{drawn}-{path.stem}.png", options, found.text)
             times = [
                 [self.codec.vocabulary[each.label], round(each.first * seconds, 3), round((each.last + 1) * seconds, 3)]
                 for each in found.labels
             ]
             row = {"audio": path.name, "text": found.text, "log_p": found.log_p, "times": times}
             yield Predicted(row if text is None else row | {"reference": text}, found.text)
+
+    def posteriors(self, path: str | Path, piece_seconds: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+        """What CTC reads: p of each class at each step, float32 [steps, classes]; and the features, [steps, features].
+
+        Args:
+            path: of the sound.
+            piece_seconds: longer ones are read in pieces, as in `transcribe`.
+        """
+        audio = self.codec.audio
+        parts = quiet_pieces(audio.frames(Path(path)), max(1, int(piece_seconds / audio.step_seconds)))
+        found = self.in_order(parts, self._posteriors, lambda part: _row(part, np.zeros(0, np.int32), ""))
+        return np.concatenate(list(found)), np.concatenate(parts)
+
+    def _posteriors(self, batch: Sounds) -> list[np.ndarray]:
+        hidden, _ = self.network(batch, lengths=batch.lengths)
+        p = self.network.head.log_probabilities(hidden).exp().cpu().numpy()
+        return [p[:length, row] for row, length in enumerate(batch.lengths.tolist())]
+
+    def draw(self, sound: Path, picture: Path, options: PredictSettings, title: str) -> None:
+        """Write a PNG of what is heard in a sound: log-mel features, and above them the labels over time."""
+        p, features = self.posteriors(sound, options.piece_seconds)
+        draw_heard(picture, features, p, list(self.codec.vocabulary), self.codec.audio, f"{sound.name}: {title}")
 
     def _transcripts(self, paths: Iterable[Path], options: PredictSettings) -> Iterator[Transcript]:
         """A transcript of each file; a long one is read in pieces that end where it is quiet."""
