@@ -131,6 +131,7 @@ def test_sounds(tmp_path: Path) -> None:
     model.fit([tmp_path / "low", tmp_path / "high"], output=tmp_path / "m", progress=False)
     assert model.metrics["validation_accuracy"] == 1.0 and model.codec.size == 20
     assert model.codec.frame_codec.codec.rate == 8000
+    assert "pipeline_tag: audio-classification" in (tmp_path / "m" / "README.md").read_text("utf-8")
     clip = wav(tmp_path / "new" / "clip.wav", 1480, rate=16_000)  # resampled
     assert predicted(ostinato.load(tmp_path / "m"), clip)[0] | {"score": 1} == {
         "file": str(clip), "label": "high", "score": 1

@@ -119,6 +119,12 @@ class SequenceClassifier(LabellingModel):
     things = "sequences"
 
     @property
+    def pipeline_tag(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
+        """What the Hub calls the task."""
+        of = {"audio": "audio", "midi": "audio", "images": "image"}
+        return f"{of.get(self.settings.input, 'tabular')}-classification"
+
+    @property
     def columns(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
         """Of a row: its steps' ids or numbers, frames on end, labels as ids or a number."""
         found = {"words": "<i4", "target": "<f8"}
