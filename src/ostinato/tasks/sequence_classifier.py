@@ -119,7 +119,7 @@ class SequenceClassifier(LabellingModel):
     things = "sequences"
 
     @property
-    def pipeline_tag(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
+    def pipeline_tag(self) -> str:
         """What the Hub calls the task."""
         of = {"audio": "audio", "midi": "audio", "images": "image"}
         return f"{of.get(self.settings.input, 'tabular')}-classification"
