@@ -13,7 +13,7 @@ _LINE_EVERY_SECONDS = 10.0
 
 
 def count_lines(files: Sequence[Path]) -> int | None:
-    """Lines of files, about as many as their examples; None where one is compressed, or no plain text."""
+    """Lines of files, about as many as their examples; None where one is compressed, or no plain text, as an image."""
     total = 0
     for path in files:
         if path.suffix in (".gz", ".parquet"):
