@@ -35,7 +35,7 @@ from ostinato.training.optimise import make_optimizer
 
 M4: dict[str, Any] = {
     "series": ["series"], "time": "time", "target": ["value"], "horizon": 48, "season": 24, "lags": [24, 168],
-    "context": 96, "hidden_size": 64, "batch_size": 64, "windows": 9600, "epochs": 5, "learning_rate": 0.005,
+    "context": 96, "hidden_size": 64, "batch_size": 64, "windows": 9600, "epochs": 10, "learning_rate": 0.005,
     "base": "seasonal", "validation_windows": 3,
 }  # fmt: skip
 AIRLINE: dict[str, Any] = {
