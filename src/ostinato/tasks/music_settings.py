@@ -30,6 +30,8 @@ class MusicSettings(PieceSettings, RecurrentDropoutSettings, TrainingSettings):
         "nade", description="nade: each key given those below it, so that chords are whole; bernoulli: each for itself"
     )
     nade_units: int = Field(64, ge=1, description="hidden units of nade")
+    outer: bool = Field(True, description="the highest and the lowest key of a frame are inputs of their own as well")
+    shortcut: bool = Field(True, description="the head reads the frame before beside the network's output")
     bptt_steps: int = Field(
         256, ge=0, description="steps back-propagated through; a longer piece carries its state on. 0: all of a piece"
     )
