@@ -109,7 +109,7 @@ def draw(found: dict[str, dict[str, float]], path: Path) -> None:
         for name, each in found.items()
     ]
     chart = Chart(
-        path.stem, Text("Amazon Games: recall@k among all 22,465 items", "recall@k"),
+        path.stem, Text("Amazon Games: recall@k among all 22,464 items", "recall@k"),
         Axis(Text("k", "k"), log=True), Axis(Text("recall@k of the test item", "recall@k")), lines,
     )  # fmt: skip
     draw_figures([chart], path.parent)
