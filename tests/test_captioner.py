@@ -24,7 +24,8 @@ from ostinato.tasks.looking import Look, draw
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "embedding_size": 16, "filters": (8, 16), "places": 4, "batch_size": 8, "learning_rate": 0.02,
-    "dropout": 0.0, "vector_size": 32, "warmup_steps": 5, "device": "cpu", "seed": 1, "min_count": 1, "threads": 1, "beam_size": 2,
+    "dropout": 0.0, "vector_size": 32, "warmup_steps": 5, "device": "cpu", "seed": 1, "min_count": 1, "threads": 1,
+    "beam_size": 2,
 }  # fmt: skip
 PLACES = {(0, 0): "above left", (0, 1): "above right", (1, 0): "below left", (1, 1): "below right"}
 
