@@ -11,8 +11,12 @@ with the best cross-entropy on the validation sequences is kept; nothing is chos
 
     python benchmarks/frame_predictor.py [--models conv-lstm,lstm] [--seeds 1,2,3] [--minutes 5] [--folder KEPT]
     python benchmarks/frame_predictor.py --folder KEPT --picture docs/images/frame-predictor.png
+    python benchmarks/frame_predictor.py --speed
 
 The picture is of what the kept models of the first seed tell of scikit-learn's digits, enlarged, which are new to them.
+
+*--speed*: forward and backward of a layer over ten frames, beside a ConvLSTM as it is usually written in PyTorch: each
+step convolves input and state together, features first. Medians of the processor's time on one core, in turn.
 """
 
 from __future__ import annotations
@@ -28,10 +32,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 import ostinato
 from data import need
-from ostinato import FramePredictor
+from ostinato import ConvLSTMCell, ConvRecurrent, FramePredictor
 from ostinato.cli.demo_frame_predictor import wander
 
 SIDE, SEEN, TOLD = 32, 10, 10
@@ -134,6 +139,64 @@ def spread(values: list[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
 
 
+class Usual(nn.Module):
+    """A ConvLSTM as it is usually written: [time, batch, features, height, width] → outputs."""
+
+    def __init__(self, input_size: int, hidden_size: int, kernel_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.convolution = nn.Conv2d(input_size + hidden_size, 4 * hidden_size, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """All steps."""
+        _, batch, _, height, width = inputs.shape
+        hidden = cell = inputs.new_zeros(batch, self.hidden_size, height, width)
+        outputs = []
+        for x in inputs:
+            i, f, o, g = self.convolution(torch.cat([x, hidden], 1)).chunk(4, 1)
+            cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+            hidden = torch.sigmoid(o) * torch.tanh(cell)
+            outputs.append(hidden)
+        return torch.stack(outputs)
+
+
+def agree(ours: ConvRecurrent, usual: Usual, frames: Tensor) -> None:
+    """Give the usual one our weights, and see that both say the same."""
+    cell, size = ours.cell, ours.output_size
+    order = torch.cat([torch.arange(size) + size * gate for gate in (0, 1, 3, 2)])  # i f g o → i f o g
+    assert cell.weight_hh is not None and cell.bias_ih is not None and usual.convolution.bias is not None
+    with torch.no_grad():
+        usual.convolution.weight.copy_(torch.cat([cell.weight_ih, cell.weight_hh], 1)[order])
+        usual.convolution.bias.copy_(cell.bias_ih[order])
+        told = usual(frames.permute(0, 1, 4, 2, 3)).permute(0, 1, 3, 4, 2)
+        torch.testing.assert_close(told, ours(frames)[0], atol=1e-4, rtol=0)
+
+
+def milliseconds(layer: nn.Module, frames: Tensor) -> float:
+    """Of the processor, for forward and backward."""
+    begun = time.process_time()
+    found = layer(frames)
+    (found if isinstance(found, Tensor) else found[0]).square().sum().backward()
+    return 1e3 * (time.process_time() - begun)
+
+
+def speed(rounds: int = 5) -> None:
+    """A layer's forward and backward pass."""
+    print("| batch, features in, hidden, places, kernel | ours, ms | with memory=low | usual | usual / ours |")
+    print("|---|---|---|---|---|")
+    shapes = [(16, 16, 32, 8, 3), (16, 16, 32, 8, 5), (16, 4, 32, 16, 3), (8, 4, 64, 16, 5)]
+    for batch, size, hidden, side, kernel in shapes:
+        cell, usual = ConvLSTMCell(size, hidden, kernel), Usual(size, hidden, kernel)
+        ours, low = ConvRecurrent(cell), ConvRecurrent(cell, memory="low")
+        frames = torch.rand(10, batch, side, side, size)
+        agree(ours, usual, frames)
+        runs = [(ours, frames), (low, frames), (usual, frames.permute(0, 1, 4, 2, 3).contiguous())]
+        taken = [[milliseconds(*run) for run in runs] for _ in range(rounds + 1)][1:]  # the first is for warming up
+        a, b, c = (statistics.median(each) for each in zip(*taken, strict=True))
+        shape = f"{batch}, {size}, {hidden}, {side} × {side}, {kernel}"
+        print(f"| {shape} | {a:.1f} | {b:.1f} | {c:.1f} | {c / a:.2f} |", flush=True)
+
+
 def picture(folder: Path, models: list[str], seed: int, path: Path) -> None:
     """Draw what models of a folder tell of two digits of scikit-learn: every second frame, a row each."""
     import matplotlib as mpl
@@ -144,8 +207,8 @@ def picture(folder: Path, models: list[str], seed: int, path: Path) -> None:
     from sklearn.datasets import load_digits
 
     loaded: Any = load_digits()
-    enlarged = zoom(loaded.images * (255 / 16), (1, 14 / 8, 14 / 8), order=1).clip(0, 255)
-    clip = wander(enlarged, 1, SEEN + TOLD, SIDE, 2, seed=5)[0]
+    enlarged: Any = zoom(loaded.images * (255 / 16), (1, 14 / 8, 14 / 8), order=1)
+    clip = wander(enlarged.clip(0, 255), 1, SEEN + TOLD, SIDE, 2, seed=5)[0]
     rows = {"seen": clip[:SEEN] / 255, "what follows": clip[SEEN:] / 255}
     for name in models:
         rows[name] = ostinato.load(folder / f"{name}-{seed}").predict(clip[:SEEN])[..., 0]
@@ -170,7 +233,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE: a setting of all models")
     parser.add_argument("--folder", type=Path, help="where models and figures are kept")
     parser.add_argument("--picture", type=Path, help="draw what the models of --folder tell")
+    parser.add_argument("--speed", action="store_true", help="time a layer instead")
     options = parser.parse_args()
+    if options.speed:
+        torch.set_num_threads(1)
+        speed()
+        return
     if options.picture:
         if options.folder is None:
             parser.error("--picture: of which models? give --folder")

@@ -61,8 +61,8 @@ class FramePredictor(SupervisedModel):
     Settings = FramePredictorSettings
     PredictSettings = FramePredictSettings
     codec_type = ImageCodec
-    columns = {"frames": "<u1"}  # noqa: RUF012
-    length_column = "frames"
+    columns = {"frames": "<u1", "numbers": "<i4"}  # noqa: RUF012
+    length_column = "numbers"
     criterion = "loss"
 
     @property
@@ -155,7 +155,7 @@ class FramePredictor(SupervisedModel):
         return f"no clips{': ' if reasons else ''}{'; '.join(reasons[:3])}"
 
     def encode(self, example: Window) -> Row:
-        """Its frames."""
+        """Its frames, and their numbers within the clip."""
         return self._rows([example])[0]
 
     def encode_all(self, examples: Sequence[Window]) -> list[Row | Unusable]:
@@ -168,7 +168,8 @@ class FramePredictor(SupervisedModel):
                 continue
             if window.clip is not clip:
                 clip, frames = window.clip, window.clip.read(self.codec)[:: self.settings.every]
-            found.append({"frames": frames[window.start : window.start + self.window].reshape(-1)})
+            numbers = np.arange(window.start, window.start + self.window, dtype=np.int32)
+            found.append({"frames": frames[numbers[0] : numbers[-1] + 1].reshape(-1), "numbers": numbers})
         return found
 
     def _rows(self, windows: Sequence[Window]) -> list[Row]:
@@ -183,8 +184,8 @@ class FramePredictor(SupervisedModel):
         return FrameBatch(torch.from_numpy(frames))
 
     def step_names(self, rows: Sequence[Row]) -> list[list[str]]:
-        """The frames that are seen, by number."""
-        return [[f"frame {number + 1} " for number in range(self.settings.input_frames)] for _ in rows]
+        """The frames that are seen, by their numbers."""
+        return [[f"frame {number + 1} " for number in row["numbers"][: self.settings.input_frames]] for row in rows]
 
     def count(self, batch: FrameBatch) -> int:
         """Pixels that are told."""
