@@ -1,6 +1,6 @@
 """Can the captioner say which of two handwritten digits is where?
 
-    python benchmarks/captioner.py [--seeds 0 1 2] [--train 16000] [--epochs 5] [--ways 1] [--only NAME] [--keep FOLDER]
+    python benchmarks/captioner.py [--seeds 0 1 2] [--train 40000] [--epochs 3] [--ways 1] [--only NAME] [--keep FOLDER]
 
 A scene is two digits of MNIST on a black field of 40 × 40 pixels, each cut to its own box: one left of the other, or
 above it, at random places in its half. Its sentence names the left or upper one first: "a three left of a seven", "a
@@ -25,7 +25,7 @@ from data import need
 
 SIDE = 40
 SETTINGS = {
-    "cell": "gru", "hidden_size": 128, "embedding_size": 64, "filters": (16, 32, 64), "dropout": 0.0,
+    "cell": "gru", "hidden_size": 128, "embedding_size": 64, "filters": (16, 32, 64, 64), "dropout": 0.1,
     "learning_rate": 0.003, "batch_size": 16,
     "precision": "bf16", "criterion": "exact", "gradient_by_lag": False, "checkpoint_every": 1000,
 }  # fmt: skip
@@ -50,8 +50,8 @@ def parts(folder: Path, train: int, ways: int) -> dict[str, Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--train", type=int, default=16000, help="scenes to train on")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--train", type=int, default=40000, help="scenes to train on")
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--ways", type=int, choices=[1, 2], default=1, help="sentences of a scene")
     parser.add_argument("--only", default="", help="models whose name holds this")
     parser.add_argument("--threads", type=int, default=1)

@@ -24,7 +24,8 @@ from ostinato.tasks.looking import Look, draw
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "embedding_size": 16, "filters": (8, 16), "places": 4, "batch_size": 8, "learning_rate": 0.02,
-    "dropout": 0.0, "warmup_steps": 5, "device": "cpu", "seed": 1, "min_count": 1, "threads": 1, "beam_size": 2,
+    "dropout": 0.0, "vector_size": 32, "warmup_steps": 5, "device": "cpu", "seed": 1, "min_count": 1, "threads": 1,
+    "beam_size": 2,
 }  # fmt: skip
 PLACES = {(0, 0): "above left", (0, 1): "above right", (1, 0): "below left", (1, 1): "below right"}
 
@@ -222,8 +223,22 @@ def test_the_command_line_tells_and_draws(trained: Captioner, table: Path, tmp_p
         {"attention": "none", "condition": "state", "scheduled_sampling": 0.5},
         {"attention": "none", "condition": "both", "num_layers": 2, "dropout": 0.1, "level": "char"},
         {"attention": "additive", "feed": "context", "cell": "lstm", "colour": "rgb"},
-        {"attention": "dot", "hidden_size": 16, "feed": "attentional", "scheduled_sampling": 0.5, "cell": "gru"},
-        {"attention": "scaled", "hidden_size": 16, "feed": "none", "level": "bpe", "tie_weights": False},
+        {
+            "attention": "dot",
+            "hidden_size": 16,
+            "vector_size": 16,
+            "feed": "attentional",
+            "scheduled_sampling": 0.5,
+            "cell": "gru",
+        },
+        {
+            "attention": "scaled",
+            "hidden_size": 16,
+            "vector_size": 16,
+            "feed": "none",
+            "level": "bpe",
+            "tie_weights": False,
+        },
     ],
 )
 def test_every_option_trains_and_comes_back(options: dict[str, Any], table: Path, tmp_path: Path) -> None:

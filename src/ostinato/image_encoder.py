@@ -83,22 +83,24 @@ class PlacesToVector(nn.Module):
 
 
 class Places(nn.Module):
-    """Places that know where they are, m_s = x_s + p_s with learned p, and a vector of all for a decoder to begin with.
+    """Places that know where they are, m_s = W x_s + p_s with learned p, and a vector to begin with.
 
     It stands where an `EncoderDecoder` has layers over time. Xu et al. 2015, section 3.1.2, begin with the mean of the
     places; that does not know what is where, and a decoder then takes long to learn it.
 
     Args:
         count: of places.
-        features: of each, and of the vector.
+        features: of each.
+        size: of m and of the vector.
     """
 
-    def __init__(self, count: int, features: int) -> None:
+    def __init__(self, count: int, features: int, size: int) -> None:
         super().__init__()
-        self.output_size = features
-        self.positions = nn.Parameter(torch.randn(count, 1, features) * 0.3)
-        self.vector = PlacesToVector(count, features, features)
+        self.output_size = size
+        self.linear = nn.Linear(features, size, bias=False)
+        self.positions = nn.Parameter(torch.randn(count, 1, size) * 0.3)
+        self.vector = PlacesToVector(count, features, size)
 
     def forward(self, places: Tensor, state: None = None, lengths: None = None) -> tuple[Tensor, Summary]:  # noqa: ARG002
-        """Places [places, batch, features] → the same with their positions, and the vector."""
-        return places + self.positions, Summary(self.vector(places))
+        """Places x [places, batch, features] → m [places, batch, size], and the vector [batch, size]."""
+        return self.linear(places) + self.positions, Summary(self.vector(places))

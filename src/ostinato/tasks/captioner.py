@@ -52,7 +52,9 @@ class CaptionerSettings(
     feed: Literal["none", "attentional", "context"] = Field(
         "none", description="what the decoder reads beside a token: nothing (fast), input feeding, or the context"
     )
-    vector_size: int = Field(256, ge=1, description="features of the vector that feeds a decoder without attention")
+    vector_size: int = Field(
+        256, ge=1, description="features of the vector of an image, and of a place that is attended to"
+    )
     condition: Literal["state", "inputs", "both"] = Field(
         "both", description="what that vector gives: the first state, something added to every token, or both"
     )
@@ -202,9 +204,9 @@ class Captioner(CaptioningModel, SupervisedModel):
         if s.attention == "none":
             decoder = VecToSeq(s.vector_size, embedding, recurrent_network(s, width), head, s.condition, *s.around())
             return ImageToText(encoder, decoder, PlacesToVector(count, seen, s.vector_size))
-        fed = {"none": 0, "attentional": features, "context": seen}[s.feed]
-        attention = make_attention(s.attention, s.hidden_size, seen)
-        places: Any = Places(count, seen)
+        fed = {"none": 0, "attentional": features, "context": s.vector_size}[s.feed]
+        attention = make_attention(s.attention, s.hidden_size, s.vector_size)
+        places: Any = Places(count, seen, s.vector_size)
         layers = recurrent_network(s, width + fed)
         decoder = EncoderDecoder(
             nn.Identity(), places, embedding, layers, head, features, attention, s.feed, *s.around()
