@@ -41,7 +41,7 @@ PUBLISHED = {
     "lstm": "8.45 (Bai et al. 2018, 300K parameters)",
     "gru": "8.43 (Bai et al. 2018, 300K parameters)",
     "rnn": "8.91 (Bai et al. 2018, 300K parameters)",
-    "nade": "5.56 (Boulanger-Lewandowski et al. 2012, RNN-NADE; first frames counted)",
+    "nade": "5.56 (Boulanger-Lewandowski et al. 2012, RNN-NADE)",
 }
 SHOWN = ("loss", "loss_by_piece", "loss_with_first", "accuracy", "keys_loss", "repeat_loss", "repeat_accuracy")
 PARTS = {"train": "traindata", "validation": "validdata", "test": "testdata"}
