@@ -15,8 +15,8 @@ with the best cross-entropy on the validation sequences is kept; nothing is chos
 
 The picture is of what the kept models of the first seed tell of scikit-learn's digits, enlarged, which are new to them.
 
-*--speed*: forward and backward of one layer over ten frames, beside a ConvLSTM as it is usually written in PyTorch:
-each step convolves input and state together, features first. Medians of the processor's time on one core, in turn.
+*--speed*: forward and backward of a layer over ten frames, beside a ConvLSTM as it is usually written in PyTorch: each
+step convolves input and state together, features first. Medians of the processor's time on one core, in turn.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato import Forecaster, load
+from ostinato.cli import demo_forecaster
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.codecs.series_codec import SeriesCodec
 from ostinato.errors import DataError, SettingsError
@@ -281,6 +282,15 @@ def test_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ):
         with pytest.raises(SettingsError, match=told):
             run("predict", tmp_path / "m", path, *wrong)
+
+
+def test_the_demo_forecasts_the_sun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("statsmodels")
+    demo_forecaster.demo(tmp_path / "m", 0.05, quiet=True)  # which ends it early
+    printed = capsys.readouterr().out
+    rows = {line[:14].strip(): float(line[14:].split()[0]) for line in printed.splitlines()[3:7]}
+    assert rows.keys() == {"this model", "seasonal naive", "naive", "ETS"} and rows["this model"] < rows["naive"]
+    assert "  2013 " in printed
 
 
 def test_what_the_future_lacks_is_told(made: tuple[Forecaster, Path], tmp_path: Path) -> None:

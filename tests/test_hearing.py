@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +16,11 @@ import pytest
 import soundfile
 
 from ostinato import Transcriber
+from ostinato.cli.listening import listen
+from ostinato.cli.progress import count_lines
 from ostinato.errors import DataError, SettingsError
 from ostinato.tasks.hearing import samples, wav_header
+from ostinato.tasks.model import Predicted
 from ostinato.tasks.transcriber_settings import PredictSettings
 from tests.tones import RATE, Trained, clips, sound
 
@@ -107,3 +115,34 @@ def test_what_a_stream_cannot_be_is_told(one_way: Trained) -> None:
     bad = np.full(3000, np.nan, "<f4").tobytes()
     with pytest.raises(DataError, match=r"the stream: sample 0 \(0\.000 s\) is not a number"):
         stream(one_way.model, bad, raw="f32le")
+
+
+def test_what_is_said_is_printed_at_once(
+    one_way: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = PredictSettings.checked({"stream": True, "pause_seconds": 0.5})
+    draw = np.random.default_rng(6)
+    soundfile.write(path := tmp_path / "流.wav", np.concatenate([sound("猫a", draw), np.zeros(RATE)]), RATE)
+    listen(one_way.model, [str(path)], options, None, as_json=False)
+    assert capsys.readouterr().out == "猫a\n"
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+    listen(one_way.model, ["-"], options, None, as_json=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == ["猫", "a", "\n"]
+    assert rows[0]["seconds"] < rows[1]["seconds"] < rows[2]["seconds"]
+    for files, output, told in ((["a", "b"], None, "reads one stream"), (["-"], tmp_path / "x", "prints as it goes")):
+        with pytest.raises(SettingsError, match=told):
+            listen(one_way.model, files, options, output, as_json=False)
+    assert count_lines([path]) is None
+
+
+def test_a_stream_is_stopped_by_hand(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped:
+        def streamed(self, source: object, options: object) -> Iterator[Predicted]:
+            del source, options
+            yield Predicted({"label": "a"}, "a")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
+    listen(Stopped(), ["-"], PredictSettings.checked({"stream": True}), None, as_json=False)
+    assert capsys.readouterr().out == "a\n"

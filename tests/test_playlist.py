@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
     "hidden_size": 24, "embedding_size": 12, "epochs": 12, "batch_size": 8, "learning_rate": 0.02, "dropout": 0.0,
     "warmup_steps": 5, "seed": 1, "threads": 1, "device": "cpu",
 }  # fmt: skip
+LONG: tuple[dict[str, Any], ...] = ({"seed": 3, "temperature": 5}, {"beam": 2})
 # two artists, each of whose songs come in one order
 ORDERS = {"南 山": ["夜 雨", "b", "c", "d"], "Low Tide": ["E", "F", "G", "H"]}
 
@@ -51,7 +52,7 @@ def test_a_playlist_follows_its_seed(trained: tuple[Playlist, Path], beam: int) 
 
 def test_nothing_comes_twice_and_it_ends_with_the_items(trained: tuple[Playlist, Path]) -> None:
     model, _ = trained
-    for source, options in itertools.product(("E", "南 山"), ({"seed": 3, "temperature": 5}, {"beam": 2})):
+    for source, options in itertools.product(("E", "南 山"), LONG):
         made = model.generate(source=source, tokens=50, **options)
         assert sorted(made) == sorted(itertools.chain(*ORDERS.values()))
     several = model.generate(source="E", tokens=3, samples=4, seed=1, temperature=3)
@@ -94,7 +95,7 @@ def test_figures_are_those_of_items_that_were_not_yet(trained: tuple[Playlist, P
         loss -= float(log_p.log_softmax(1)[0, last])
     assert found["loss"] == pytest.approx(loss / 2, rel=1e-4)
     assert found["perplexity"] == pytest.approx(math.exp(loss / 2), rel=1e-4)
-    every = model.evaluate(path)
+    every: dict[str, Any] = model.evaluate(path)
     assert every["recall@10"] == 1.0 and set(every["beside"]) == {"popularity", "item-knn"}
     assert every["perplexity"] < 1.6
 

@@ -74,7 +74,7 @@ def test_losses_are_the_papers(loss: Any, in_batch: bool) -> None:
             continue
         s = torch.stack([r[j] for j in js]).softmax(0)
         if loss == "bpr-max":
-            total -= sum(w * torch.sigmoid(r[i] - r[j]) for w, j in zip(s, js, strict=True)).log()
+            total -= torch.stack([w * torch.sigmoid(r[i] - r[j]) for w, j in zip(s, js, strict=True)]).sum().log()
             total += 0.3 * sum(w * r[j] ** 2 for w, j in zip(s, js, strict=True))
         else:
             total += sum(
@@ -111,7 +111,7 @@ def test_negatives_come_as_often_as_alpha_says() -> None:
 
 def test_a_step_with_no_other_item_has_a_finite_loss() -> None:
     for loss in ("bpr-max", "top1-max", "sampled-cross-entropy"):
-        head = RankingHead(3, torch.tensor([0, 4, 2]), loss=loss, negatives=0)  # pyright: ignore[reportArgumentType]
+        head = RankingHead(3, torch.tensor([0, 4, 2]), loss=loss, negatives=0)
         found = head.loss(torch.randn(2, 3), torch.tensor([1, 1]))
         found.backward()
         assert torch.isfinite(found) and head.weight.grad is not None and torch.isfinite(head.weight.grad).all()
@@ -239,7 +239,7 @@ def test_histories_of_one_item_are_passed_over_and_counted(tmp_path: Path) -> No
 def test_parts(split: str, targets: str | None, tmp_path: Path) -> None:
     path = log(tmp_path / "e.csv", users=40)
     model = Recommender(**SMALL | {"split": split, "targets": targets, "validation_fraction": 0.25})
-    train, held_out, _ = model.parts([str(path)], [], tmp_path)
+    train, held_out, _ = model.split([str(path)], [], tmp_path)
     learned, kept = list(train()), list(held_out())
     every = list(EventReader([path], EventSettings.checked({})).examples())
     if split == "last":
@@ -251,10 +251,10 @@ def test_parts(split: str, targets: str | None, tmp_path: Path) -> None:
         assert len(learned) + len(kept) == 40 and 4 <= len(kept) <= 16
         assert all(each.first == (5 if targets == "last" else 1) for each in kept)
     if split == "time":
-        assert max(each.times[0] for each in learned) < min(each.times[0] for each in kept)  # pyright: ignore[reportOptionalSubscript]
+        assert max(each.times[0] for each in learned) < min(each.times[0] for each in kept)
         with pytest.raises(DataError, match="which column is the time"):
             (plain := tmp_path / "p.csv").write_text("user,item\na,b\n")
-            model.parts([str(plain)], [], tmp_path)
+            model.split([str(plain)], [], tmp_path)
 
 
 def test_gaps_are_read(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ostinato.codecs.frames import Scaling, SeriesFrames, stacked
 from ostinato.codecs.labelled_frames import INPUTS, LabelledFrames
 from ostinato.codecs.midi import Note, write_midi
 from ostinato.errors import BundleError, DataError, OstinatoError, SettingsError
+from ostinato.tasks.explaining import integrated_weights
 from ostinato.tasks.sequence_classifier import PredictSettings
 
 SMALL: dict[str, Any] = {
@@ -130,6 +131,7 @@ def test_sounds(tmp_path: Path) -> None:
     model.fit([tmp_path / "low", tmp_path / "high"], output=tmp_path / "m", progress=False)
     assert model.metrics["validation_accuracy"] == 1.0 and model.codec.size == 20
     assert model.codec.frame_codec.codec.rate == 8000
+    assert "pipeline_tag: audio-classification" in (tmp_path / "m" / "README.md").read_text("utf-8")
     clip = wav(tmp_path / "new" / "clip.wav", 1480, rate=16_000)  # resampled
     assert predicted(ostinato.load(tmp_path / "m"), clip)[0] | {"score": 1} == {
         "file": str(clip), "label": "high", "score": 1
@@ -344,21 +346,25 @@ def test_the_demo_shows_what_it_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert ostinato.load(tmp_path / "m").data["train"]["files"] == ["handwritten-digits.jsonl"]
 
 
-def test_the_weight_of_a_step_is_what_the_log_odds_lose_without_it() -> None:
-    model = SequenceClassifier(**SMALL | {"epochs": 3}).fit(*waves(40))
-    sequence = waves(1)[0][0]
-    mean, deviation = model.codec.scaling.mean[0], model.codec.scaling.deviation[0]
+@pytest.mark.parametrize("settings", [{}, {"members": 2, "cell": "lstm"}, {"kind": "number"}])
+def test_the_weights_of_steps_sum_to_what_all_of_them_say(settings: dict[str, Any]) -> None:
+    series, labels = waves(40)
+    given = labels if "kind" not in settings else [float(len(each)) for each in series]
+    model = SequenceClassifier(**SMALL | {"epochs": 4} | settings).fit(series, given)
+    sequence = series[0]
+    none = np.full_like(sequence, model.codec.scaling.mean[0])
 
-    def log_odds(share: float, step: int) -> float:
-        changed = sequence.copy()
-        changed[step] = mean + share * (changed[step] - mean)
-        p = model.predict_proba([changed])[0].astype(float)
-        return float(np.log(p[best] / p[1 - best]))
+    def said(of: np.ndarray) -> float:
+        p = model.predict_proba([of])[0].astype(float) if "kind" not in settings else model.predict([of]).astype(float)
+        return float(p[0] if len(p) == 1 else np.log(p[best] / p[1 - best]))
 
-    best = int(model.predict_proba([sequence])[0].argmax())
-    slopes = [(log_odds(1.05, step) - log_odds(0.95, step)) / 0.1 for step in range(len(sequence))]
-    assert np.allclose(model.step_weights(sequence), slopes, atol=0.02 * np.abs(slopes).max() + 1e-4)
-    assert deviation > 1
+    best = 0 if "kind" in settings else int(model.predict_proba([sequence])[0].argmax())
+    whole = said(sequence) - said(none)
+    weights = model.step_weights(sequence)
+    assert len(weights) == len(sequence) and np.abs(weights).max() > 1e-3
+    assert weights.sum() == pytest.approx(whole, rel=0.15, abs=0.02)
+    many = integrated_weights(model, model.encode(model.asked(sequence)), points=1000)
+    assert many.sum() == pytest.approx(whole, rel=0.01, abs=0.01)
 
 
 def test_steps_are_told_and_drawn(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def test_a_long_recording_is_read_in_pieces(both: Trained, tmp_path: Path) -> No
     soundfile.write(path := tmp_path / "long.wav", whole, RATE)
     (row,) = [each.row for each in both.model.predictions([path], PredictSettings(piece_seconds=1.5))]
     assert row["text"] == "abc" * 6
+    with pytest.raises(DataError, match=r"long\.wav: lasts \d s, more than longest_seconds = 2"):
+        list(both.model.predict([path], longest_seconds=2))
     starts = [start for _, start, _ in row["times"]]
     assert starts == sorted(starts) and starts[-1] > len(whole) / RATE - 1
 

@@ -66,8 +66,8 @@ def _cut(digit: np.ndarray) -> np.ndarray:
     return digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def write_scenes(folder: Path, name: str, made: Iterator[Scene]) -> Path:
-    """Scenes as PNG files and a table that names each twice, once for each caption."""
+def write_scenes(folder: Path, name: str, made: Iterator[Scene], ways: int = 2) -> Path:
+    """Scenes as PNG files and a table that names each once for each of its first captions, one or both."""
     try:
         from PIL import Image
     except ImportError:
@@ -77,7 +77,7 @@ def write_scenes(folder: Path, name: str, made: Iterator[Scene]) -> Path:
     for number, scene in enumerate(made):
         file = f"{Path(name).stem}/{number:05}.png"
         Image.fromarray(scene.image).save(folder / file)
-        rows += [f"{file},{caption}\n" for caption in scene.captions]
+        rows += [f"{file},{caption}\n" for caption in scene.captions[:ways]]
     (folder / name).write_text("".join(rows), encoding="utf-8")
     return folder / name
 
@@ -91,11 +91,13 @@ def demo(folder: Path, minutes: float | None, quiet: bool) -> None:
     digits, labels = (found.images[order] * (255 / 16)).astype(np.uint8), found.target[order]
     held_out = list(scenes(digits[1500:], labels[1500:], 20, 400, seed=2))
     with tempfile.TemporaryDirectory() as scratch:
-        train = write_scenes(Path(scratch), NAME, scenes(digits[:1400], labels[:1400], 20, 4000, seed=0))
-        checked = write_scenes(Path(scratch), "held-out.csv", scenes(digits[1400:1500], labels[1400:1500], 20, 300, 1))
+        train = write_scenes(Path(scratch), NAME, scenes(digits[:1400], labels[:1400], 20, 4000, seed=0), 1)
+        checked = write_scenes(
+            Path(scratch), "held-out.csv", scenes(digits[1400:1500], labels[1400:1500], 20, 300, 1), 1
+        )
         model = Captioner(
-            hidden_size=128, embedding_size=64, filters=(16, 32, 64), dropout=0.2, epochs=10, batch_size=32,
-            learning_rate=0.004, criterion="exact", max_minutes=minutes, seed=1, threads=1,
+            cell="gru", hidden_size=128, embedding_size=64, filters=(16, 32, 64), dropout=0.0, epochs=8, batch_size=16,
+            learning_rate=0.004, attention="general", criterion="exact", max_minutes=minutes, seed=1, threads=1,
         )  # fmt: skip
         model.fit(train, checked, folder, overwrite=is_demo(folder, NAME), progress=False if quiet else None)
     told = list(model.predict(scene.image for scene in held_out))

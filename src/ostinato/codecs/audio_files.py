@@ -76,7 +76,7 @@ def read_sound(path: Path, longest_seconds: float | None = None) -> tuple[np.nda
         if longest_seconds is not None and count > longest_seconds * rate:
             raise DataError(
                 f"{path}: lasts {count / rate:,.0f} s, more than longest_seconds = {longest_seconds:,.0f}: "
-                "cut it, or allow more"
+                "cut it, or allow more (--longest-seconds)"
             )
         found = np.empty(count, np.float32)
         at = 0

@@ -105,10 +105,8 @@ class Forecaster(SupervisedModel):
 
     def reader(self, files: Sequence[Path], **changes: Any) -> SeriesReader:
         """Reads series, at the step of training once there was one."""
-        settings = self._part(SeriesSettings)
-        if self._codec is not None:
-            changes = {"target": self.codec.targets, "frequency": str(self.codec.frequency)} | changes
-        return SeriesReader(files, settings.model_copy(update=changes))
+        frequency = None if self._codec is None else self.codec.frequency
+        return SeriesReader(files, self._part(SeriesSettings).model_copy(update=changes), frequency)
 
     def learn_codec(self, examples: Callable[[], Iterator[Series]]) -> SeriesCodec:
         """Step, season and scales."""

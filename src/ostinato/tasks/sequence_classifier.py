@@ -24,7 +24,7 @@ from ostinato.tasks.classifier_network import labelling_network
 from ostinato.tasks.classifier_settings import LabellingSettings
 from ostinato.tasks.committee import Committee
 from ostinato.tasks.corpus import Sources
-from ostinato.tasks.explaining import weights_of
+from ostinato.tasks.explaining import integrated_weights
 from ostinato.tasks.labelling import LabelledBatch, LabellingModel
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.sequence_examples import SEQUENCE, SequenceExample, SequenceReader, SequenceSettings
@@ -51,6 +51,9 @@ class SequenceClassifierSettings(
     """All that can be set about a classifier of sequences."""
 
     dropout: float = Field(0.3, ge=0, lt=1, description="between layers, after the last, and of items before the first")
+    batch_size: int = Field(16, ge=1, description="sequences side by side; there are seldom as many as texts")
+    epochs: int = Field(30, ge=1, description="passes over the training data")
+    patience: int | None = Field(10, ge=1, description="stop after so many evaluations without gain")
 
     def around(self) -> tuple[float, float]:
         """Dropout before the first layer, where frames lose nothing unless that is wanted, and after the last."""
@@ -114,6 +117,12 @@ class SequenceClassifier(LabellingModel):
     codec_type = LabelledFrames
     length_column = "words"
     things = "sequences"
+
+    @property
+    def pipeline_tag(self) -> str:
+        """What the Hub calls the task."""
+        of = {"audio": "audio", "midi": "audio", "images": "image"}
+        return f"{of.get(self.settings.input, 'tabular')}-classification"
 
     @property
     def columns(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
@@ -256,10 +265,8 @@ class SequenceClassifier(LabellingModel):
             draw(shown, Path(plot))
 
     def step_weights(self, sequence: Any) -> np.ndarray:
-        """How much each step speaks for the best label, float [time]: gradient × input, see `explaining`."""
-        row = self.encode(self.asked(sequence))
-        weights, _ = weights_of(self, row)
-        return weights
+        """How much each step speaks for the best label, float [time]; see `explaining.integrated_weights`."""
+        return integrated_weights(self, self.encode(self.asked(sequence)))
 
     def _shown(self, example: SequenceExample, label: str, weights: np.ndarray) -> Shown:
         row = self.encode(self.asked(example))

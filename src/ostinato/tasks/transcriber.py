@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -172,8 +173,9 @@ class Transcriber(SupervisedModel):
     def evaluate_with(self, corpus: Sources, **options: Any) -> dict[str, float]:
         """As `evaluate`, but decoded as options say; see `PredictSettings`."""
         chosen = PredictSettings.checked(options)
-        files = resolve(source_names(corpus, None)["corpus"], Path())
-        rows = [row for row in map(self._usable, self.reader(files).examples()) if row is not None]
+        with tempfile.TemporaryDirectory() as scratch:
+            files = resolve(source_names(corpus, None)["corpus"], Path(scratch))
+            rows = [row for row in map(self._usable, self.reader(files).examples()) if row is not None]
         size = self.settings.batch_size
         rows.sort(key=lambda row: len(row["steps"]))
         batches = (self.batch(rows[at : at + size]) for at in range(0, len(rows), size))
@@ -238,15 +240,17 @@ class Transcriber(SupervisedModel):
         """
         return self._transcripts((Path(path) for path in paths), PredictSettings.checked(options))
 
+    predict = transcribe
+
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
         """What is said in sound files, and in those that tables name; see `ostinato predict`."""
         listed: deque[tuple[Path, str | None]] = deque()
+        tables = {path for path in files if path.suffix and not is_sound(path)}
 
         def paths() -> Iterator[Path]:
             for path in files:
-                table = path.suffix and not is_sound(path)
-                for clip in self.reader([path]).examples() if table else [Clip(path, "", "")]:
-                    listed.append((clip.path, clip.text if table else None))
+                for clip in self.reader([path]).examples() if path in tables else [Clip(path, "", "")]:
+                    listed.append((clip.path, clip.text if path in tables else None))
                     yield clip.path
 
         seconds, drawn = self.codec.audio.step_seconds, 0
@@ -263,7 +267,7 @@ class Transcriber(SupervisedModel):
                 for each in found.labels
             ]
             row = {"audio": path.name, "text": found.text, "log_p": found.log_p, "times": times}
-            yield Predicted(row if text is None else row | {"reference": text}, found.text)
+            yield Predicted(row | {"reference": text} if tables else row, found.text)
 
     def posteriors(self, path: str | Path, piece_seconds: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
         """What CTC reads: p of each class at each step, float32 [steps, classes]; and the features, [steps, features].
@@ -296,7 +300,7 @@ class Transcriber(SupervisedModel):
 
         def pieces() -> Iterator[np.ndarray]:
             for path in paths:
-                parts = quiet_pieces(audio.frames(path), longest)
+                parts = quiet_pieces(audio.frames(path, longest_seconds=options.longest_seconds), longest)
                 waiting.append([len(part) for part in parts])
                 yield from parts
 

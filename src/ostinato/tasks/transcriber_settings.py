@@ -74,6 +74,7 @@ class PredictSettings(Settings):
         None, description="added for each token of the language model, which favours short texts [default: 0]"
     )
     piece_seconds: float = Field(30.0, ge=1, description="longer sounds are cut where they are quiet")
+    longest_seconds: float = Field(14_400.0, gt=0, description="a longer sound is refused; a stream has no end")
     pictures: str | None = Field(
         None, description="folder to draw each sound into, with the labels over time (the extra plot)"
     )
