@@ -41,7 +41,6 @@ PUBLISHED = {
     "lstm": "8.45 (Bai et al. 2018, 300K parameters)",
     "gru": "8.43 (Bai et al. 2018, 300K parameters)",
     "rnn": "8.91 (Bai et al. 2018, 300K parameters)",
-    "nade": "5.56 (Boulanger-Lewandowski et al. 2012, RNN-NADE; first frames counted)",
 }
 SHOWN = ("loss", "loss_by_piece", "loss_with_first", "accuracy", "keys_loss", "repeat_loss", "repeat_accuracy")
 PARTS = {"train": "traindata", "validation": "validdata", "test": "testdata"}
@@ -95,7 +94,8 @@ def main() -> None:
                 if figures := [each[f"{part}_{name}"] for each in found if f"{part}_{name}" in each]:
                     about = f"from {min(figures):.3f} to {max(figures):.3f}"
                     print(f"  {part:<10}  {name:<15} {statistics.mean(figures):7.3f}   {about}")
-        print(f"  published test loss: {PUBLISHED[job]}\n", flush=True)
+        if job in PUBLISHED:
+            print(f"  published test loss: {PUBLISHED[job]}\n", flush=True)
 
 
 if __name__ == "__main__":

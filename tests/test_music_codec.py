@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from ostinato.codecs.midi import Note, Notes, read_midi, ticks_per_beat, write_midi
 from ostinato.codecs.music import MOST_STEPS, Roll, RollSettings, frames, pieces, save_roll, to_notes, to_roll
-from ostinato.errors import DataError, SettingsError
+from ostinato.errors import DataError, MissingExtra, SettingsError
 
 END = b"\x00\xff\x2f\x00"
 
@@ -171,6 +172,17 @@ def test_what_is_written_is_the_standard(tmp_path: Path) -> None:
     meta = b"\x00\xff\x03\x01A\x00\xff\x51\x03\x0f\x42\x40\x00\xff\x58\x04\x04\x02\x18\x08\x00\xc0\x13"
     track = meta + b"\x00" + on + half + off + b"\x00" + on + half + off + END
     assert data == smf(track, kind=0, division=480)
+
+
+def test_without_mido_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = midi(tmp_path, C4 + END)
+    monkeypatch.setitem(sys.modules, "mido", None)
+    with pytest.raises(MissingExtra, match=r"piece.mid: reading MIDI needs mido, .*pip install 'ostinato\[music\]'"):
+        frames(path)
+    with pytest.raises(MissingExtra, match="writing MIDI needs mido"):
+        write_midi(tmp_path / "b.mid", [Note(60, 0, 1)])
+    (listed := tmp_path / "a.csv").write_text("pitches\n60\n")
+    assert frames(listed).sum() == 1
 
 
 def test_a_division_that_fits() -> None:

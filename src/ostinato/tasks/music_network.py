@@ -47,7 +47,7 @@ class MusicNetwork(nn.Module):
         struck: of what the head reads, logits of the keys that are struck; None: they are not told.
         outer: the highest and the lowest key that sound are inputs of their own as well, so that melody and bass are
             told from what lies between.
-        shortcut: the head reads the inputs beside the body's output (Pascanu et al. 2014, section 3.3).
+        shortcut: the head reads the inputs beside the body's output.
         window: steps that the gradient goes back through, each window's activations being computed again when they are
             needed, so that memory is that of one; the state is carried on. All at once if None.
     """
