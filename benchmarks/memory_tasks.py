@@ -3,7 +3,7 @@
     python benchmarks/memory_tasks.py adding          # T = 600: GRU and tanh RNN
     python benchmarks/memory_tasks.py copy            # T = 1000
     python benchmarks/memory_tasks.py rows            # MNIST row by row, three seeds
-    python benchmarks/memory_tasks.py pixels          # MNIST pixel by pixel: hours on a CPU
+    python benchmarks/memory_tasks.py pixels          # MNIST pixel by pixel: an hour or more on a core
 
 Each ends with its mark, and exits with 1 where that is missed. A run that was stopped goes on where it was when it is
 called again with the same folder.

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato import Forecaster, load
+from ostinato.cli import demo_forecaster
 from ostinato.cli.app import COMMANDS, LazyGroup
 from ostinato.codecs.series_codec import SeriesCodec
 from ostinato.errors import DataError, SettingsError
@@ -283,6 +284,15 @@ def test_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             run("predict", tmp_path / "m", path, *wrong)
 
 
+def test_the_demo_forecasts_the_sun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("statsmodels")
+    demo_forecaster.demo(tmp_path / "m", 0.05, quiet=True)  # which ends it early
+    printed = capsys.readouterr().out
+    rows = {line[:14].strip(): float(line[14:].split()[0]) for line in printed.splitlines()[3:7]}
+    assert rows.keys() == {"this model", "seasonal naive", "naive", "ETS"} and rows["this model"] < rows["naive"]
+    assert "  2013 " in printed
+
+
 def test_what_the_future_lacks_is_told(made: tuple[Forecaster, Path], tmp_path: Path) -> None:
     model, _ = made
     with pytest.raises(
@@ -300,8 +310,9 @@ def test_a_series_that_training_did_not_have(made: tuple[Forecaster, Path], tmp_
 @pytest.mark.parametrize(
     ("rows", "options", "told"),
     [
-        ("time,y\n1,2\n", {"frequency": "step"}, r"train: no examples; all 1 were passed over|less than|no window"),
-        ("time,y\n1,\n2,\n3,\n", {}, r"longer than the horizon|passed over|no examples"),
+        ("time,y\n1,2\n", {"frequency": "step"}, r"line 2: validation keeps 3 steps .* at least 4 .* longest has 1:"),
+        ("time,y\n1,\n2,\n3,\n", {}, r"line 2: validation keeps 3 steps .* longest has 0:"),
+        ("time,y\n" + "".join(f"{t},{t}e99\n" for t in range(30)), {}, r"line 13: column 'y': '11e99': expected a fin"),
         ("time,y\n" + "".join(f"{t},{t - 9}\n" for t in range(30)), {"transform": "log"}, r"line 2: y is -9 at 0: log"),
         ("time,y\n" + "".join(f"{t},{t}\n" for t in range(30)), {"known": "y", "target": "y"}, r"'y' has two roles"),
     ],

@@ -99,7 +99,9 @@ def listed(folder: Path, count: int = 12, steps: int = 9) -> Path:
 def test_the_loss_is_that_of_the_field(tmp_path: Path) -> None:
     """Against −log p of each frame but the first, a piece at a time, with the network's own logits."""
     path = listed(tmp_path)
-    model = MusicModel(**SMALL | {"head": "bernoulli", "bptt_steps": 4}).fit(path, validation=path, progress=False)
+    model = MusicModel(**SMALL | {"head": "bernoulli", "bptt_steps": 4, "outer": False, "shortcut": False}).fit(
+        path, validation=path, progress=False
+    )
     total, by_piece, first, right, any_ = 0.0, [], 0.0, 0, 0
     for piece in PieceReader([path], roll_settings()).examples():
         assert piece.roll is not None
@@ -153,6 +155,28 @@ def test_windows_change_nothing_but_the_gradient(model: MusicModel) -> None:
     assert torch.allclose(found[0][0], found[1][0], atol=1e-5) and torch.allclose(found[0][1], found[2][1])
     assert not torch.allclose(found[0][1], found[1][1], rtol=1e-3)  # it ends where a window begins
     assert (found[0][0][4:, 1] == 0).all() and (found[0][0][:4, 1] > 0).all()
+
+
+def test_the_outer_keys_are_inputs(model: MusicModel) -> None:
+    frames = torch.zeros(2, 1, 176)
+    frames[0, 0, [3, 9, 40, 91]] = 1  # three keys that sound, one of them struck
+    found = model.network._inputs(frames, True)
+    assert found.shape == (2, 1, 353) == (2, 1, model.network.input_size(176, 88, True))
+    assert found[0, 0].nonzero().flatten().tolist() == [3, 9, 40, 91, 176, 177 + 3, 177 + 88 + 40]
+    assert not found[1].any()  # silence has none, and the mark is the first step's
+
+
+def test_step_by_step_is_the_same_as_at_once(model: MusicModel) -> None:
+    """What generation reads frame by frame is what training reads of whole pieces."""
+    torch.manual_seed(0)
+    batch = RollBatch((torch.rand(9, 1, model.codec.features) < 0.05).to(torch.uint8), torch.tensor([9]))
+    with torch.no_grad():
+        (window,) = model.network.windows(batch)
+        hidden, state = model.network.after(None)
+        for at, frame in enumerate(batch.roll.float()):
+            assert torch.allclose(hidden, window.hidden[at], atol=1e-5)
+            hidden, state = model.network.step(frame, state)
+        assert torch.allclose(hidden, model.network.after(batch)[0], atol=1e-5)
 
 
 def test_transposition_keeps_intervals_and_the_range() -> None:
@@ -235,6 +259,8 @@ def test_what_is_no_music_is_refused(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SettingsError, match="label_smoothing: keys that sound or not have no smoothed form"):
         MusicModel(label_smoothing=0.1)
+    with pytest.raises(SettingsError, match="weight_dropout: min-gru has no recurrent product"):
+        MusicModel(cell="min-gru", weight_dropout=0.1)
     with pytest.raises(SettingsError, match="head = 'softmax'"):
         MusicModel(head="softmax")
 

@@ -19,6 +19,7 @@ from ostinato.codecs.frames import Scaling, SeriesFrames, stacked
 from ostinato.codecs.labelled_frames import INPUTS, LabelledFrames
 from ostinato.codecs.midi import Note, write_midi
 from ostinato.errors import BundleError, DataError, OstinatoError, SettingsError
+from ostinato.tasks.explaining import integrated_weights
 from ostinato.tasks.sequence_classifier import PredictSettings
 
 SMALL: dict[str, Any] = {
@@ -130,6 +131,7 @@ def test_sounds(tmp_path: Path) -> None:
     model.fit([tmp_path / "low", tmp_path / "high"], output=tmp_path / "m", progress=False)
     assert model.metrics["validation_accuracy"] == 1.0 and model.codec.size == 20
     assert model.codec.frame_codec.codec.rate == 8000
+    assert "pipeline_tag: audio-classification" in (tmp_path / "m" / "README.md").read_text("utf-8")
     clip = wav(tmp_path / "new" / "clip.wav", 1480, rate=16_000)  # resampled
     assert predicted(ostinato.load(tmp_path / "m"), clip)[0] | {"score": 1} == {
         "file": str(clip), "label": "high", "score": 1
@@ -336,3 +338,45 @@ def test_a_bomb_of_a_picture_is_refused(tmp_path: Path) -> None:
     model = SequenceClassifier(**SMALL | {"input": "images", "epochs": 1}).fit(pictures, ["dark", "light"] * 20)
     with pytest.raises(DataError, match=r"bomb\.png.*pixels"):
         model.predict([tmp_path / "bomb.png"])
+
+
+def test_the_demo_shows_what_it_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "demo", "sequence-classifier", "-o", tmp_path / "m", "--minutes", 0.05, "--quiet")
+    assert code == 0 and "360 digits that it has not seen" in out and "@@" in out
+    assert ostinato.load(tmp_path / "m").data["train"]["files"] == ["handwritten-digits.jsonl"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"members": 2, "cell": "lstm"}, {"kind": "number"}])
+def test_the_weights_of_steps_sum_to_what_all_of_them_say(settings: dict[str, Any]) -> None:
+    series, labels = waves(40)
+    given = labels if "kind" not in settings else [float(len(each)) for each in series]
+    model = SequenceClassifier(**SMALL | {"epochs": 4} | settings).fit(series, given)
+    sequence = series[0]
+    none = np.full_like(sequence, model.codec.scaling.mean[0])
+
+    def said(of: np.ndarray) -> float:
+        p = model.predict_proba([of])[0].astype(float) if "kind" not in settings else model.predict([of]).astype(float)
+        return float(p[0] if len(p) == 1 else np.log(p[best] / p[1 - best]))
+
+    best = 0 if "kind" in settings else int(model.predict_proba([sequence])[0].argmax())
+    whole = said(sequence) - said(none)
+    weights = model.step_weights(sequence)
+    assert len(weights) == len(sequence) and np.abs(weights).max() > 1e-3
+    assert weights.sum() == pytest.approx(whole, rel=0.15, abs=0.02)
+    many = integrated_weights(model, model.encode(model.asked(sequence)), points=1000)
+    assert many.sum() == pytest.approx(whole, rel=0.01, abs=0.01)
+
+
+def test_steps_are_told_and_drawn(tmp_path: Path) -> None:
+    rows = [("label", "sequence"), *[("buys", "look 付款 look"), ("leaves", "look out")] * 15]
+    path = table(tmp_path / "clicks.csv", rows)
+    model = SequenceClassifier(**SMALL | {"input": "items", "epochs": 1}).fit(path, progress=False)
+    found = predicted(model, path, explain=True, plot=tmp_path / "p.png")
+    assert [len(each["weights"]) for each in found[:2]] == [3, 2]
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SettingsError, match=r"a picture is a \.png, \.svg, \.pdf file"):
+        predicted(model, path, plot=tmp_path / "p.bmp")
+    series = SequenceClassifier(**SMALL | {"epochs": 1}).fit(*waves(20))
+    path = table(tmp_path / "w.csv", [("wave",), *[(" ".join(map(str, each[:, 0])),) for each in waves(8)[0]]])
+    predicted(series, path, plot=tmp_path / "w.svg")
+    assert "<svg" in (tmp_path / "w.svg").read_text("utf-8")

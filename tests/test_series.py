@@ -62,6 +62,11 @@ def test_a_series_goes_on_in_another_file(tmp_path: Path) -> None:
     assert series.values[:, 0].tolist() == [5, 6, 7]
 
 
+def test_what_has_no_name_is_csv(tmp_path: Path) -> None:
+    [series] = read(tmp_path, "time,y\n1,5\n2,6\n", name="standard-input")
+    assert series.values[:, 0].tolist() == [5, 6]
+
+
 def test_parquet(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from datetime import datetime
@@ -116,7 +121,7 @@ def test_rows_of_one_step(tmp_path: Path, how: str, found: float) -> None:
         ("time,units\n1,2\n", {"target": ["unit"]}, r"no column 'unit'.*did you mean units"),
         ("time,s,y\n1,,3\n", {"series": ["s"]}, r"line 2: column 's': empty"),
         ("time,r,y\n1,a,3\n2,b,3\n", {"static": ["r"]}, r"line 3: series '': static columns say b, but a at .*line 2"),
-        ("time,y\n1,2\n2,3\n", {"frequency": "h"}, r"time: counts steps, which --frequency h does not fit"),
+        ("time,y\n1,2\n2,3\n", {"frequency": "h"}, r"'time': counts steps, which a step of 1h does not fit"),
     ],
 )  # fmt: skip
 def test_bad_rows(tmp_path: Path, rows: str, options: dict[str, Any], told: str) -> None:

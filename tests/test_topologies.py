@@ -10,7 +10,7 @@ from ostinato.cells import CELLS, GRUCell, LSTMCell
 from ostinato.heads import Softmax
 from ostinato.networks import Bidirectional, Deep, Recurrent
 from ostinato.pooling import POOLINGS, make_pooling
-from ostinato.topologies import SeqToVec
+from ostinato.topologies import SeqToVec, VecToSeq, partly_drawn
 
 LENGTHS = torch.tensor([5, 1, 3])
 
@@ -67,3 +67,23 @@ def test_dropout_of_a_vector_is_only_in_training() -> None:
     ids = torch.ones(4, 2, dtype=torch.int64)
     assert (model(ids)[0] == 0).float().mean() > 0.2
     torch.testing.assert_close(model.eval()(ids)[0][0], model(ids)[0][1])
+
+
+def test_a_share_of_what_a_vector_s_sequence_reads_is_drawn_by_itself() -> None:
+    """Without a share it is teacher forcing, by steps or at once; with all of it only the first input counts."""
+    torch.manual_seed(1)
+    model = VecToSeq(4, nn.Embedding(10, 3), Deep([Recurrent(GRUCell(3, 5))]), Softmax(5, 10)).eval()
+    ids, state = torch.randint(0, 10, (6, 300)), model.begin(torch.randn(300, 4))
+    right = torch.arange(300) % 10
+    assert torch.equal(partly_drawn(right, model.head, torch.zeros(300, 5), 0.0), right)
+    half = (partly_drawn(right, model.head, torch.zeros(300, 5), 0.5) == right).float().mean()
+    assert 0.4 < half < 0.7  # of the half that is drawn, a tenth is right by chance
+    at_once = model(ids, state)[0]
+    by_steps = model(ids, state, sampled=1e-12)[0]
+    assert torch.allclose(at_once, by_steps, atol=1e-6)
+    others = torch.cat([ids[:1], (ids[1:] + 1) % 10])
+    drawn = []
+    for given in (ids, others):
+        torch.manual_seed(2)
+        drawn.append(model(given, state, sampled=1.0)[0])
+    assert torch.equal(*drawn) and not torch.allclose(drawn[0], at_once)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +13,18 @@ import torch
 
 import ostinato
 from ostinato import NGramLanguageModel, Transcriber
+from ostinato.cli import demo_transcriber
 from ostinato.codecs.transcripts import LabelSettings, LabelsOfText, TranscriptCodec
 from ostinato.ctc import BLANK
 from ostinato.errors import BundleError, DataError, SettingsError
 from ostinato.tasks.fusing import LanguageModelScorer
-from ostinato.tasks.hearing import samples, wav_header
 from ostinato.tasks.transcriber_settings import PredictSettings
-
-RATE = 8000
-PITCHES = {"a": 400, "b": 800, "c": 1600, "猫": 2800}
-SMALL: dict[str, Any] = {
-    "hidden_size": 24, "num_layers": 1, "epochs": 9, "batch_size": 4, "learning_rate": 0.02, "warmup_steps": 10,
-    "stack_frames": 2, "mel_bands": 16, "seed": 1, "threads": 1, "device": "cpu", "gradient_by_lag": False,
-    "band_masks": 0, "time_masks": 0, "dropout": 0.0,
-}  # fmt: skip
-
-
-def sound(text: str, draw: np.random.Generator) -> np.ndarray:
-    """A tone for each character, with silence around it."""
-    parts = [np.zeros(400)]
-    for character in text:
-        time = np.arange(int(draw.integers(900, 1300))) / RATE
-        parts += [0.3 * np.sin(2 * np.pi * PITCHES[character] * time), np.zeros(int(draw.integers(400, 900)))]
-    found = np.concatenate(parts)
-    return (found + draw.normal(size=len(found)) * 0.01).astype(np.float32)
-
-
-def write(folder: Path, count: int, seed: int) -> Path:
-    draw = np.random.default_rng(seed)
-    rows = ["audio,text"]
-    for number in range(count):
-        text = "".join(draw.choice(list(PITCHES), int(draw.integers(1, 5))))
-        soundfile.write(folder / f"{seed}-{number}.wav", sound(text, draw), RATE)
-        rows.append(f"{seed}-{number}.wav,{text}")
-    (path := folder / f"clips-{seed}.csv").write_text("\n".join(rows) + "\n")
-    return path
-
-
-class Trained:
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.train, self.test = write(folder, 96, 0), write(folder, 12, 1)
-        self.folder = folder / "model"
-        self.model = Transcriber(**SMALL | options)
-        self.model.fit(self.train, validation=self.test, output=self.folder, progress=False)
+from tests.tones import RATE, SMALL, Trained, clips, sound, write
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(tmp_path_factory.mktemp("both"))
-
-
-@pytest.fixture(scope="module")
-def one_way(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained(tmp_path_factory.mktemp("one"), bidirectional=False, hidden_size=48)
-
-
-def clips(path: Path) -> Iterator[tuple[Path, str]]:
-    for line in path.read_text().splitlines()[1:]:
-        name, text = line.split(",")
-        yield path.parent / name, text
 
 
 def test_it_learns_what_is_said(both: Trained) -> None:
@@ -95,6 +45,20 @@ def test_a_label_is_told_where_it_is_said(both: Trained) -> None:
         assert row["text"] == "ab" and row["log_p"] < 0
         (_, a, _), (_, b, _) = row["times"]
         assert 0.0 <= a <= 0.25 and a + 0.1 <= b <= 0.5
+
+
+def test_what_is_heard_is_drawn(both: Trained, tmp_path: Path) -> None:
+    draw = np.random.default_rng(9)
+    soundfile.write(path := tmp_path / "$猫.wav", sound("a猫", draw), RATE)
+    options = PredictSettings.checked({"pictures": str(tmp_path / "drawn")})
+    for _ in both.model.predictions([path], options):
+        pass
+    assert (tmp_path / "drawn" / "1-$猫.png").read_bytes()[:4] == b"\x89PNG"
+    p, features = both.model.posteriors(path)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
+    assert p.shape == (len(features), 5)
+    in_pieces, _ = both.model.posteriors(path, piece_seconds=0.2)
+    assert in_pieces.shape == p.shape
 
 
 def test_beams_do_not_hurt_and_a_language_model_decides(both: Trained, tmp_path: Path) -> None:
@@ -149,96 +113,10 @@ def test_language_models_that_cannot_help_are_told(both: Trained, tmp_path: Path
         ({"stream": True, "beam_size": 4}, "leave it out"),
         ({"rate": 8000, "stream": True}, "rate: is of raw samples"),
         ({"raw": "u8"}, "are of a stream"),
+        ({"stream": True, "pictures": "x"}, "pictures: a stream has no end"),
     ):
         with pytest.raises(SettingsError, match=told):
             PredictSettings.checked(options)
-
-
-def stream(model: Transcriber, content: bytes, **options: Any) -> tuple[str, list[float]]:
-    found = list(model.streamed(io.BytesIO(content), PredictSettings.checked({"stream": True} | options)))
-    return "".join(each.text for each in found), [each.row["seconds"] for each in found]
-
-
-def raw(sound: np.ndarray) -> bytes:
-    return (sound * 32767).astype("<i2").tobytes()
-
-
-def test_a_stream_says_what_the_file_says(one_way: Trained) -> None:
-    model = one_way.model
-    assert model.metrics["validation_character_error_rate"] < 0.15
-    for path, _ in list(clips(one_way.test))[:4]:
-        (whole,) = model.transcribe([path])
-        text, seconds = stream(model, path.read_bytes(), pause_seconds=9)
-        assert text == whole.text + "\n"
-        step = model.codec.audio.step_seconds
-        assert seconds[:-1] == pytest.approx([(each.first + 1) * step for each in whole.labels])
-        sound, _ = soundfile.read(path, dtype="float32")
-        assert stream(model, raw(sound), raw="s16le", pause_seconds=9)[0] == text
-        at_44 = io.BytesIO()
-        soundfile.write(at_44, np.repeat(sound, 2), 2 * RATE, format="WAV")
-        assert abs(len(stream(model, at_44.getvalue())[0]) - len(text)) <= 1
-
-
-def test_a_pause_ends_a_line(one_way: Trained) -> None:
-    draw = np.random.default_rng(2)
-    quiet = draw.normal(size=RATE) * 0.01
-    whole = np.concatenate([sound("ab", draw), quiet, sound("c", draw), quiet])
-    text, _ = stream(one_way.model, raw(whole), raw="s16le", pause_seconds=0.5)
-    assert text == "ab\nc\n"
-
-
-class Endless(io.RawIOBase):
-    """So many seconds of sound, made as they are read."""
-
-    def __init__(self, seconds: int) -> None:
-        self.left = seconds
-        self.second = raw(sound("abc", np.random.default_rng(3)))[: 2 * RATE]
-
-    def read(self, size: int = -1) -> bytes:
-        del size
-        self.left -= 1
-        return self.second if self.left >= 0 else b""
-
-
-def test_a_stream_takes_no_more_memory_the_longer_it_is(one_way: Trained) -> None:
-    options = PredictSettings.checked({"stream": True, "raw": "s16le"})
-    most = []
-    for seconds in (5, 5, 60):  # the first to warm up
-        tracemalloc.start()
-        assert sum(1 for _ in one_way.model.streamed(Endless(seconds), options)) >= seconds  # type: ignore[arg-type]
-        most.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert most[2] < 1.2 * most[1] + 20_000
-
-
-def test_headers_of_streams() -> None:
-    tone = 0.5 * np.sin(np.arange(900) / 9).astype(np.float32)
-    for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
-        for form in ("WAV", "WAVEX"):
-            soundfile.write(file := io.BytesIO(), np.stack([tone, tone], 1), 11025, subtype, format=form)
-            file.seek(0)
-            header = wav_header(file)
-            assert (header.rate, header.channels) == (11025, 2)
-            found = np.concatenate(list(samples(file, header)))
-            np.testing.assert_allclose(found, tone, atol=0.01 if subtype == "PCM_U8" else 1e-4)
-    for content, told in (
-        (b"", "empty"),
-        (b"fLaC" + bytes(40), "no wav; samples alone are read with --raw"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "ends before its samples"),
-        (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + b"\x11\0\1\0" + bytes(12), "format 17, 0 bits"),
-    ):
-        with pytest.raises(DataError, match=told):
-            wav_header(io.BytesIO(content))
-
-
-def test_what_a_stream_cannot_be_is_told(both: Trained, one_way: Trained) -> None:
-    with pytest.raises(SettingsError, match="--no-bidirectional"):
-        stream(both.model, b"")
-    with pytest.raises(DataError, match=r"the stream: 4,000 samples a second hold nothing above 2,000 Hz"):
-        stream(one_way.model, bytes(4000), raw="s16le", rate=4000)
-    bad = np.full(3000, np.nan, "<f4").tobytes()
-    with pytest.raises(DataError, match=r"the stream: sample 0 \(0\.000 s\) is not a number"):
-        stream(one_way.model, bad, raw="f32le")
 
 
 def test_a_long_recording_is_read_in_pieces(both: Trained, tmp_path: Path) -> None:
@@ -247,6 +125,8 @@ def test_a_long_recording_is_read_in_pieces(both: Trained, tmp_path: Path) -> No
     soundfile.write(path := tmp_path / "long.wav", whole, RATE)
     (row,) = [each.row for each in both.model.predictions([path], PredictSettings(piece_seconds=1.5))]
     assert row["text"] == "abc" * 6
+    with pytest.raises(DataError, match=r"long\.wav: lasts \d s, more than longest_seconds = 2"):
+        list(both.model.predict([path], longest_seconds=2))
     starts = [start for _, start, _ in row["times"]]
     assert starts == sorted(starts) and starts[-1] > len(whole) / RATE - 1
 
@@ -361,3 +241,25 @@ def test_blanks_alone_are_no_text(both: Trained) -> None:
         model.network.head.bias[BLANK] = 1e3
     (found,) = model.transcribe([next(clips(both.test))[0]])
     assert found.text == "" and found.labels == [] and found.log_p == pytest.approx(0, abs=1e-3)
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_transcriber, "CALLS", 12)
+    monkeypatch.setattr(demo_transcriber, "HELD_OUT", 6)
+    for _ in range(2):  # an earlier demo is replaced
+        demo_transcriber.demo(tmp_path / "m", None, quiet=True)
+    out = capsys.readouterr().out
+    assert "6 calls that it has not heard" in out and "35 ms after" in out
+    assert (tmp_path / "m" / "dialled.wav").exists()
+
+
+def test_the_sounds_of_the_demo_are_those_of_telephones() -> None:
+    for key, (low, high) in {"1": (697, 1209), "0": (941, 1336), "#": (941, 1477), "6": (770, 1477)}.items():
+        sound = demo_transcriber.dialled(key * 3, np.random.default_rng(1))
+        power = np.abs(np.fft.rfft(sound, 80_000)) ** 2
+        hz = np.arange(len(power)) / 10
+        found = [hz[np.where((hz > near - 40) & (hz < near + 40), power, 0).argmax()] for near in (low, high)]
+        assert found == pytest.approx([low, high], abs=8)
+        others = [each for each in (697, 770, 852, 941, 1209, 1336, 1477) if each not in (low, high)]
+        levels = {near: power[(hz > near - 5) & (hz < near + 5)].max() for near in (low, high, *others)}
+        assert min(levels[low], levels[high]) > 3 * max(levels[near] for near in others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,9 @@ class ImageEncoder(nn.Module):
             ]
             size = ((size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1)
             channels = features
-        self.layers = nn.Sequential(*layers)
+        # channels side by side in memory: on a CPU the convolutions then take two thirds of the time
+        layered: Any = nn.Sequential(*layers)
+        self.layers = layered.to(memory_format=torch.channels_last)
         self.grid, self.output_size = size, channels
         """Rows and columns of places."""
 
@@ -60,26 +62,6 @@ class Summary(NamedTuple):
 
     hidden: Tensor
     """[batch, features]."""
-
-
-class Places(nn.Module):
-    """Places that know where they are, m_s = x_s + p_s with learned p, and their mean, from which a decoder begins.
-
-    The mean is Xu et al. 2015, section 3.1.2. It stands where an `EncoderDecoder` has layers over time.
-
-    Args:
-        count: of places.
-        features: of each.
-    """
-
-    def __init__(self, count: int, features: int) -> None:
-        super().__init__()
-        self.output_size = features
-        self.positions = nn.Parameter(torch.randn(count, 1, features) * 0.1)
-
-    def forward(self, places: Tensor, state: None = None, lengths: None = None) -> tuple[Tensor, Summary]:  # noqa: ARG002
-        """Places [places, batch, features] → the same with their positions, and the mean."""
-        return places + self.positions, Summary(places.mean(0))
 
 
 class PlacesToVector(nn.Module):
@@ -98,3 +80,25 @@ class PlacesToVector(nn.Module):
     def forward(self, places: Tensor) -> Tensor:
         """Places [places, batch, features] → [batch, vector]."""
         return self.linear(places.transpose(0, 1).flatten(1)).relu()
+
+
+class Places(nn.Module):
+    """Places that know where they are, m_s = x_s + p_s with learned p, and a vector of all for a decoder to begin with.
+
+    It stands where an `EncoderDecoder` has layers over time. Xu et al. 2015, section 3.1.2, begin with the mean of the
+    places; that does not know what is where, and a decoder then takes long to learn it.
+
+    Args:
+        count: of places.
+        features: of each, and of the vector.
+    """
+
+    def __init__(self, count: int, features: int) -> None:
+        super().__init__()
+        self.output_size = features
+        self.positions = nn.Parameter(torch.randn(count, 1, features) * 0.3)
+        self.vector = PlacesToVector(count, features, features)
+
+    def forward(self, places: Tensor, state: None = None, lengths: None = None) -> tuple[Tensor, Summary]:  # noqa: ARG002
+        """Places [places, batch, features] → the same with their positions, and the vector."""
+        return places + self.positions, Summary(self.vector(places))

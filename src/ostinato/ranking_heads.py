@@ -11,6 +11,7 @@ from torch.nn import functional
 from ostinato.heads import Softmax
 from ostinato.kernels.cross_entropy import IGNORED, linear_cross_entropy
 
+_NO_ITEM = -20.0  # score of item 0 at first, so that softmaxes over all leave it out
 Loss = Literal["cross-entropy", "sampled-cross-entropy", "bpr-max", "top1-max"]
 
 
@@ -66,6 +67,7 @@ class RankingHead(Softmax):
         super().__init__(hidden_size, len(counts), weight)
         if loss != "cross-entropy" and not negatives and not in_batch:
             raise ValueError(f"loss = {loss!r}: needs negatives, drawn or in the batch")
+        torch.nn.init.constant_(self.bias[:1], _NO_ITEM)
         self.kind, self.negatives, self.in_batch = loss, negatives, in_batch
         self.logq, self.regularisation = logq, regularisation
         met = counts.double()

@@ -283,6 +283,13 @@ class Recurrent(nn.Module):
             self._stream = Stream(call, tensors) if streams(call) else None
         return self._stream
 
+    def train(self, mode: bool = True) -> Recurrent:
+        """Training or evaluation; what single steps keep of the weights is packed anew, since a fused optimiser of
+        PyTorch changes them without a mark.
+        """
+        self._stream = None
+        return super().train(mode)
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_stream": None}  # packed weights are no part of a copy
 

@@ -14,20 +14,21 @@ from pydantic import Field
 
 from ostinato.data import TextReader, fingerprint, fingerprint_of_bytes
 from ostinato.errors import DataError
-from ostinato.records import Record, RecordFormat, RecordReader
+from ostinato.records import TEXT, Record, RecordFormat, RecordReader, record_format
 from ostinato.settings import Settings
 from ostinato.time_stamps import Frequency, Kind, find_frequency, read_stamp, write_stamp
 
 _TIMES = ("time", "date", "datetime", "timestamp", "ds", "month", "day", "hour", "year", "Month", "Date", "Time")
 _TARGETS = ("target", "value", "y")
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none", "nat"})
+_LARGEST = 1e100  # whose square is a number still
 _LONGEST_GAP = 50_000_000  # steps of a series: a wrong year would fill the memory
 
 
 class SeriesSettings(Settings):
     """How files of series are read."""
 
-    format: RecordFormat = Field("auto", description="of the files; auto: by name")
+    format: RecordFormat = Field("auto", description="of the files; auto: by name, else CSV")
     time: str | None = Field(
         None, description="column of the time stamps; none: rows are in order [default: time, date, timestamp, ds, …]"
     )
@@ -110,6 +111,7 @@ class SeriesReader:
     Args:
         files: what to read, together.
         settings: which columns, and how.
+        frequency: the step, where the settings do not state one; found if None.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "sales.csv"
@@ -121,6 +123,7 @@ class SeriesReader:
 
     files: Sequence[Path]
     settings: SeriesSettings
+    frequency: Frequency | None = None
 
     def examples(self) -> Iterator[Series]:
         """All series, in the order of their first rows.
@@ -134,7 +137,7 @@ class SeriesReader:
         found: dict[str, _Rows] = {}
         kind: Kind | None = None
         files = list(self.files)
-        for record in RecordReader(files, s.format, s.encoding, s.errors, s.header).records():
+        for record in records(files, s):
             if columns is None:
                 columns = _Columns.of(record, s)
             name = "/".join(_name(record, column) for column in s.series)
@@ -166,10 +169,13 @@ class SeriesReader:
     def _series(self, found: dict[str, _Rows], columns: _Columns, kind: Kind) -> Iterator[Series]:
         s = self.settings
         numbers = kind == "number"
-        frequency = Frequency.parse(s.frequency) if s.frequency else None
+        frequency = Frequency.parse(s.frequency) if s.frequency else self.frequency
         if frequency is not None and (frequency.unit == "step") != numbers:
             what = "counts steps" if numbers else "are times"
-            raise DataError(f"{columns.time or 'rows'}: {what}, which --frequency {s.frequency} does not fit")
+            raise DataError(
+                f"{self.files[0]}: column {columns.time!r}: {what}, which a step of {frequency} does not fit "
+                "(--frequency, or that of the model)"
+            )
         if frequency is None:
             frequency = find_frequency((np.sort(np.array(rows.times, np.int64)) for rows in found.values()), numbers)
         if frequency is None:
@@ -228,6 +234,14 @@ class SeriesReader:
         return asdict(fingerprint(TextReader(self.files, self.settings.encoding, self.settings.errors)))
 
 
+def records(files: Sequence[Path], settings: SeriesSettings) -> Iterator[Record]:
+    """Rows of files; those whose names say no format, such as standard input, are CSV."""
+    s = settings
+    for path in files:
+        form = "csv" if s.format == "auto" and record_format(path, str) == TEXT else s.format
+        yield from RecordReader([path], form, s.encoding, s.errors, s.header).records()
+
+
 class _Columns(NamedTuple):
     """Which column is what, as settings and the first row say."""
 
@@ -274,9 +288,8 @@ class _Columns(NamedTuple):
 
 def target_names(files: Sequence[Path], settings: SeriesSettings) -> list[str]:
     """The columns that are forecast, as the first row has them where the settings leave it open."""
-    s = settings
-    for record in RecordReader(files, s.format, s.encoding, s.errors, s.header).records():
-        return _Columns.of(record, s).targets
+    for record in records(files, settings):
+        return _Columns.of(record, settings).targets
     raise DataError(f"{files[0]}: empty: there are no rows, so there are no series")
 
 
@@ -305,7 +318,7 @@ def read_number(record: Record, column: str) -> float:
     except (ValueError, TypeError):
         hint = "; a decimal comma? write 3.5" if isinstance(value, str) and "," in value else ""
         raise DataError(f"{record.where}: column {column!r}: expected a number, found {value!r}{hint}") from None
-    if math.isinf(found):
+    if abs(found) > _LARGEST:
         raise DataError(f"{record.where}: column {column!r}: {value!r}: expected a finite number, or an empty cell")
     return found
 

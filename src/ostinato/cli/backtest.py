@@ -42,7 +42,9 @@ def backtest(
         f"{found.windows:,} windows of {loaded.codec.horizon} steps, of {found.series:,} series; "
         f"the first from {found.first}, the last from {found.last}"
     )
-    names = [name for name in next(iter(found.table.values())) if not name.startswith(("seasonal_", "loss"))]
+    levels = loaded.settings.quantiles
+    widest = f"{100 * (levels[-1] - levels[0]):g}"
+    names = ["smape", "mase", "rmse", "mae", "pinball", f"coverage_{widest}", f"width_{widest}"]
     for title, rows in (("", found.table), ("by target", found.by_target)):
         if rows:
             lines = [

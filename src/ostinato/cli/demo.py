@@ -14,14 +14,19 @@ from ostinato.errors import BundleError, SettingsError, nearest
 
 DEMOS = {
     "language-model": "ostinato.cli.demo_language_model",
+    "captioner": "ostinato.cli.demo_captioner",
     "classifier": "ostinato.cli.demo_classifier",
     "acceptability": "ostinato.cli.demo_acceptability",
     "conditional-language-model": "ostinato.cli.demo_conditional_language_model",
+    "sequence-classifier": "ostinato.cli.demo_sequence_classifier",
     "music-model": "ostinato.cli.demo_music_model",
     "frame-predictor": "ostinato.cli.demo_frame_predictor",
     "forecaster": "ostinato.cli.demo_forecaster",
+    "playlist": "ostinato.cli.demo_playlist",
+    "recommender": "ostinato.cli.demo_recommender",
     "similarity": "ostinato.cli.demo_similarity",
     "tagger": "ostinato.cli.demo_tagger",
+    "transcriber": "ostinato.cli.demo_transcriber",
     "translator": "ostinato.cli.demo_translator",
     "tree-classifier": "ostinato.cli.demo_tree_classifier",
 }

@@ -109,7 +109,7 @@ def demo(output: Path, minutes: float | None, quiet: bool) -> None:
     """Train a music model on cadences, set its loss beside their entropy, and let it write a piece."""
     settings: dict[str, Any] = {
         "step": "1", "cell": "gru", "hidden_size": 64, "nade_units": 48, "dropout": 0.0, "input_dropout": 0.0,
-        "epochs": 60, "batch_size": 16, "learning_rate": 0.01, "max_minutes": minutes, "seed": 1,
+        "epochs": 40, "batch_size": 16, "learning_rate": 0.01, "max_minutes": minutes, "seed": 1,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         train, test = write_pieces(Path(scratch) / "train", 240, 1), write_pieces(Path(scratch) / "test", 60, 2, "test")

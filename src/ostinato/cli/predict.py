@@ -73,7 +73,7 @@ def _command(kind: type[Settings], panel: str) -> TyperCommand:
             raise SettingsError("what to read? name a file, a folder, a pattern, or - for standard input")
         loaded = load(model, device)
         if getattr(chosen, "stream", False):
-            listen(loaded, files, chosen, output, as_json)
+            listen(loaded, files or [], chosen, output, as_json)
             return
         with TemporaryDirectory() as folder:
             found = resolve(files, Path(folder)) if files else []

@@ -13,13 +13,15 @@ _LINE_EVERY_SECONDS = 10.0
 
 
 def count_lines(files: Sequence[Path]) -> int | None:
-    """Lines of files, about as many as their examples; None where one is compressed, or no plain text."""
+    """Lines of files, about as many as their examples; None where one is compressed, or no plain text, as an image."""
     total = 0
     for path in files:
         if path.suffix in (".gz", ".parquet"):
             return None
         with path.open("rb") as file:
             while block := file.read(1 << 20):
+                if b"\0" in block:
+                    return None
                 total += block.count(b"\n")
     return total
 

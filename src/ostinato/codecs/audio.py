@@ -170,17 +170,18 @@ class AudioCodec:
             raise SettingsError(f"mel_bands = {s.mel_bands}: {error}") from None
         return made
 
-    def samples(self, path: Path, speed: float = 1.0) -> np.ndarray:
+    def samples(self, path: Path, speed: float = 1.0, longest_seconds: float | None = None) -> np.ndarray:
         """The samples of a file at the codec's rate, float32 [samples].
 
         Args:
             path: of the file.
             speed: faster, and higher, by this factor (Ko et al. 2015, Audio Augmentation for Speech Recognition).
+            longest_seconds: more is refused; that of the codec if None.
 
         Raises:
             DataError: as `read_sound`; if the file has fewer samples a second than training, or less than a frame.
         """
-        found, rate = read_sound(path, self.longest_seconds)
+        found, rate = read_sound(path, longest_seconds or self.longest_seconds)
         self.check_rate(rate, str(path))
         found = resampled(found, ratio(rate, self.rate, speed))
         if len(found) < self.frame:
@@ -200,9 +201,9 @@ class AudioCodec:
                 f"on {self.rate:,} (sample_rate): record at that rate or above, or train at {rate:,}"
             )
 
-    def frames(self, path: Path, speed: float = 1.0) -> np.ndarray:
+    def frames(self, path: Path, speed: float = 1.0, longest_seconds: float | None = None) -> np.ndarray:
         """The steps of a file, float32 [time, features]; see `samples`."""
-        return self.steps(self.samples(path, speed))
+        return self.steps(self.samples(path, speed, longest_seconds))
 
     def steps(self, samples: np.ndarray) -> np.ndarray:
         """The steps of samples at the codec's rate, float32 [time, features]."""

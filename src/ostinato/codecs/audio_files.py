@@ -76,7 +76,7 @@ def read_sound(path: Path, longest_seconds: float | None = None) -> tuple[np.nda
         if longest_seconds is not None and count > longest_seconds * rate:
             raise DataError(
                 f"{path}: lasts {count / rate:,.0f} s, more than longest_seconds = {longest_seconds:,.0f}: "
-                "cut it, or allow more"
+                "cut it, or allow more (--longest-seconds)"
             )
         found = np.empty(count, np.float32)
         at = 0
@@ -123,7 +123,7 @@ def _opened(path: Path) -> Any:
     try:
         found = soundfile.SoundFile(str(path))
     except (RuntimeError, TypeError) as error:
-        told = str(error).partition(": ")[2] or str(error)
+        told = (str(error).partition(": ")[2] or str(error)).rstrip(".")
         raise DataError(f"{path}: no sound, or damaged: {told} (expected wav, flac, ogg or mp3)") from None
     problem = None
     if not LOWEST_RATE <= found.samplerate <= HIGHEST_RATE:

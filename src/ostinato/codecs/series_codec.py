@@ -34,7 +34,7 @@ class SeriesCodec:
         horizon: steps that are forecast.
         season: steps of the season; 1 if there is none.
         lags: how many steps back a series is shown once more.
-        cycles: of the calendar, see `ostinato.time_stamps.CYCLES`.
+        cycles: of the calendar, see `ostinato.time_stamps.CYCLES`; `season` of what only has numbers.
         log: whether the network sees log(1 + y).
         base: the simple forecast that did best on the training windows; see `SeriesWindows.base`.
         covariates: mean and standard deviation of each known, then each observed column.
@@ -82,8 +82,10 @@ class SeriesCodec:
         codec = cls(
             targets, known, observed, frequency, first.kind, horizon or (found if found > 1 else 8), found,
             [each for each in likely if 2 * each <= longest] if lags is None else sorted(lags),
-            cycles_within(frequency, longest) if use_calendar else [], log,
+            [], log,
         )  # fmt: skip
+        if use_calendar:
+            codec.cycles = ["season"] * (frequency.unit == "step" and found > 1) or cycles_within(frequency, longest)
         codec._measure(read())
         codec.static = [_words(column) for column in zip(*(series.static for series in read()), strict=True)]
         return codec
@@ -110,8 +112,7 @@ class SeriesCodec:
     def ahead_size(self) -> int:
         """Features of a step that are known in the future."""
         static = sum(1 if _is_number(each) else len(each) for each in self.static)
-        phase = 2 * (self.frequency.unit == "step" and self.season > 1)
-        return len(self.known) + 2 * len(self.cycles) + static + phase
+        return len(self.known) + 2 * len(self.cycles) + static
 
     @property
     def input_size(self) -> int:
@@ -158,7 +159,7 @@ class SeriesCodec:
         mean, deviation = self.series.get(series.name, [_mean(raw).tolist(), _deviation(raw).tolist()])
         beside = self._standard(series)
         known, observed = beside[:, : len(self.known)], beside[:n, len(self.known) :]
-        parts = [_forward(known, total), calendar(series.stamps(0, total), self.cycles), self._phase(series, total)]
+        parts = [_forward(known, total), self._calendar(series.stamps(0, total))]
         parts.append(np.broadcast_to(self._static(series), (total, len(self._static(series)))))
         return {
             "values": filled(raw, self.season).ravel(),
@@ -193,11 +194,11 @@ class SeriesCodec:
         mean, deviation = np.array(self.covariates).reshape(2, -1)
         return (np.concatenate([series.known, series.observed], axis=1) - mean) / deviation
 
-    def _phase(self, series: Series, total: int) -> np.ndarray:
-        """Where in its season a step is that only has a number."""
-        if self.frequency.unit != "step" or self.season <= 1:
-            return np.zeros((total, 0))
-        turn = 2 * np.pi * (series.stamps(0, total) // self.frequency.size % self.season) / self.season
+    def _calendar(self, stamps: np.ndarray) -> np.ndarray:
+        """Where steps lie in each cycle, [time, 2·cycles]."""
+        if self.cycles != ["season"]:
+            return calendar(stamps, self.cycles)
+        turn = 2 * np.pi * (stamps // self.frequency.size % self.season) / self.season
         return np.stack([np.sin(turn), np.cos(turn)], axis=1)
 
     def _static(self, series: Series) -> np.ndarray:

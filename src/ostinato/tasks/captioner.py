@@ -50,21 +50,21 @@ class CaptionerSettings(
         "additive", description="scores of places; none: the decoder is fed by one vector of the whole image"
     )
     feed: Literal["none", "attentional", "context"] = Field(
-        "context", description="with attention, what the decoder reads beside a token (see the translator)"
+        "none", description="what the decoder reads beside a token: nothing (fast), input feeding, or the context"
     )
     vector_size: int = Field(256, ge=1, description="features of the vector that feeds a decoder without attention")
     condition: Literal["state", "inputs", "both"] = Field(
         "both", description="what that vector gives: the first state, something added to every token, or both"
     )
-    tie_weights: bool = Field(True, description="the output layer shares the embedding's weights")
+    tie_weights: bool = Field(False, description="the output layer shares the embedding's weights")
     scheduled_sampling: float = Field(
         0.0, ge=0, le=1, description="share of inputs that the model draws itself, in the last epoch; it rises from 0"
     )
     max_tokens: int = Field(60, ge=1, description="longer captions are passed over, and counted; none longer is made")
     beam_size: int = Field(5, ge=1, description="hypotheses of evaluate and predict; validation takes the likeliest")
     length_penalty: float = Field(1.0, ge=0, description="α of (5 + length)^α / 6^α, which log p is divided by")
-    criterion: Literal["bleu", "exact", "loss"] | None = Field(
-        None, description="what chooses the best epoch [default: bleu, or loss where sacrebleu is not installed]"
+    criterion: Literal["loss", "exact", "bleu"] = Field(
+        "loss", description="what chooses the best epoch; bleu, of four words, says nothing of shorter captions"
     )
     bleu_tokenizer: str = Field("auto", description="sacrebleu's; auto: zh where captions are Chinese, else 13a")
     batch_size: int = Field(64, ge=1, description="images side by side")
@@ -73,7 +73,7 @@ class CaptionerSettings(
 
     @model_validator(mode="after")
     def _agree(self) -> CaptionerSettings:
-        if self.attention == "none" and self.feed != "none" and "feed" in self.model_fields_set:
+        if self.attention == "none" and self.feed != "none":
             raise ValueError("attention = none: there is nothing to feed")
         if any(each < 1 for each in self.filters):
             raise ValueError(f"filters = {self.filters}: each at least 1")
@@ -185,7 +185,7 @@ class Captioner(CaptioningModel, SupervisedModel):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.criterion = self.settings.criterion or ("bleu" if has_sacrebleu() else "loss")
+        self.criterion = self.settings.criterion
         self._too_long = 0
 
     def build(self) -> ImageToText:
@@ -213,11 +213,8 @@ class Captioner(CaptioningModel, SupervisedModel):
 
     def prepare(self, sources: Sequence[str], validation: Sequence[str], folder: Path) -> Prepared:
         """Read, learn size and vocabulary, write bytes and ids."""
-        if not has_sacrebleu():
-            if self.settings.criterion == "bleu":
-                raise MissingExtra("sacrebleu", "eval", "the criterion bleu")
-            if self.settings.criterion is None:
-                self.reporter.message("sacrebleu is not installed: the best epoch is chosen by loss, not by BLEU")
+        if self.settings.criterion == "bleu" and not has_sacrebleu():
+            raise MissingExtra("sacrebleu", "eval", "the criterion bleu")
         return super().prepare(sources, validation, folder)
 
     def reader(self, files: Sequence[Path], **changes: Any) -> CaptionReader:

@@ -125,10 +125,10 @@ class CaptioningModel(SupervisedModel):
         ]
 
     def _candidate(self, found: Hypothesis) -> Candidate:
-        look = None
-        if found.weights is not None:
-            grid = self.network.encoder.grid
-            look = Look(self.codec.text.pieces(found.ids), found.weights.float().cpu().numpy().reshape(-1, *grid))
+        look, grid = None, self.network.encoder.grid
+        if self.settings.attention != "none":
+            weights = np.zeros((0, *grid)) if found.weights is None else found.weights.float().cpu().numpy()
+            look = Look(self.codec.text.pieces(found.ids), weights.reshape(-1, *grid))
         return Candidate(self.codec.text.decode(found.ids), found.score, look)
 
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
@@ -157,7 +157,8 @@ class CaptioningModel(SupervisedModel):
         return images
 
     def _draw(self, image: Captioned, found: Caption, path: Path, number: int) -> None:
-        look = found.candidates[0].look or Look([], np.zeros((0, 1, 1)))
+        look = found.candidates[0].look
+        assert look is not None  # noqa: S101
         if path.suffix.lower() not in _FORMS:
             name = image.image.stem if isinstance(image.image, Path) else "image"
             path = path / f"{number:05}-{name}.png"

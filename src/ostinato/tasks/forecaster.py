@@ -105,10 +105,8 @@ class Forecaster(SupervisedModel):
 
     def reader(self, files: Sequence[Path], **changes: Any) -> SeriesReader:
         """Reads series, at the step of training once there was one."""
-        settings = self._part(SeriesSettings)
-        if self._codec is not None:
-            changes = {"target": self.codec.targets, "frequency": str(self.codec.frequency)} | changes
-        return SeriesReader(files, settings.model_copy(update=changes))
+        frequency = None if self._codec is None else self.codec.frequency
+        return SeriesReader(files, self._part(SeriesSettings).model_copy(update=changes), frequency)
 
     def learn_codec(self, examples: Callable[[], Iterator[Series]]) -> SeriesCodec:
         """Step, season and scales."""
@@ -132,13 +130,19 @@ class Forecaster(SupervisedModel):
         about: dict[str, Any] = {"train": reader.fingerprint()}
         self._codec = self.learn_codec(lambda: iter(every))  # which says how long the horizon is
         kept = 0 if validation else s.validation_windows * self.codec.horizon
-        train = [cut(each, each.history - kept) if each.history > kept + self.codec.horizon else each for each in every]
+        train, held_out = parted(every, kept, self.codec.horizon)
+        if not validation and not held_out:
+            longest = max(each.history for each in every)
+            raise DataError(
+                f"{every[0].where}: validation keeps {kept:,} steps of each series, and at least "
+                f"{self.codec.horizon + 1:,} must be left, but the longest has {longest:,}: give longer series, "
+                "a shorter --horizon, or other files with --validation"
+            )
         self._codec = codec = self.learn_codec(lambda: iter(train))
         tables = [self._written(run, "train", train)]
         codec.base = self._best_base(tables[0])
         (folder / CODEC).mkdir(exist_ok=True)
         codec.save(folder / CODEC)
-        held_out = every
         if validation:
             held = self.reader(resolve(validation, run))
             held_out, about["validation"] = list(held.examples()), held.fingerprint()
@@ -347,6 +351,13 @@ class Forecaster(SupervisedModel):
         from ostinato.tasks.backtest import backtest  # which scores forecasters
 
         return backtest(self, corpus, **options)
+
+
+def parted(series: Sequence[Series], kept: int, horizon: int) -> tuple[list[Series], list[Series]]:
+    """What is learned from, and what is validated on: the last `kept` steps of series that are long enough for that."""
+    enough = kept + horizon
+    train = [cut(each, each.history - kept) if each.history > enough else each for each in series]
+    return train, [each for each in series if each.history > enough]  # of the others all is learned from
 
 
 def cut(series: Series, steps: int) -> Series:

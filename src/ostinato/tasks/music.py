@@ -69,11 +69,13 @@ class MusicModel(SupervisedModel):
         """Layers and head, with fresh weights; a key's bias begins with how often it sounds."""
         s, codec = self.settings, self.codec
         keys = codec.settings.keys
-        network = recurrent_network(s, codec.features + 1)
-        head = make_frame_head(s.head, network.output_size, keys, s.nade_units, codec.odds())
+        inputs = MusicNetwork.input_size(codec.features, keys, s.outer)
+        network = recurrent_network(s, inputs)
+        read = network.output_size + (inputs if s.shortcut else 0)
+        head = make_frame_head(s.head, read, keys, s.nade_units, codec.odds())
         body = SeqToSeq(nn.Identity(), network, head, *s.around())
-        struck = nn.Linear(network.output_size, keys) if codec.onsets else None
-        return MusicNetwork(body, keys, struck, s.bptt_steps or None)
+        struck = nn.Linear(read, keys) if codec.onsets else None
+        return MusicNetwork(body, keys, struck, s.bptt_steps or None, s.outer, s.shortcut)
 
     def reader(self, files: Sequence[Path], **changes: Any) -> PieceReader:
         """Reads pieces."""

@@ -42,16 +42,33 @@ class MusicNetwork(nn.Module):
     The first frame is told from zeros and a mark, a feature that is 1 there alone.
 
     Args:
-        body: a causal network that reads frames and the mark, [time, batch, features + 1], with a head over frames.
+        body: a causal network that reads frames, [time, batch, inputs] (see `input_size`), with a head over frames.
         keys: of the roll.
-        struck: of the body's output, logits of the keys that are struck; None: they are not told.
+        struck: of what the head reads, logits of the keys that are struck; None: they are not told.
+        outer: the highest and the lowest key that sound are inputs of their own as well, so that melody and bass are
+            told from what lies between.
+        shortcut: the head reads the inputs beside the body's output (Pascanu et al. 2014, section 3.3).
         window: steps that the gradient goes back through, each window's activations being computed again when they are
             needed, so that memory is that of one; the state is carried on. All at once if None.
     """
 
-    def __init__(self, body: SeqToSeq, keys: int, struck: nn.Linear | None, window: int | None) -> None:
+    def __init__(
+        self,
+        body: SeqToSeq,
+        keys: int,
+        struck: nn.Linear | None,
+        window: int | None,
+        outer: bool = False,
+        shortcut: bool = False,
+    ) -> None:
         super().__init__()
         self.body, self.keys, self.struck, self.window = body, keys, struck, window
+        self.outer, self.shortcut = outer, shortcut
+
+    @staticmethod
+    def input_size(features: int, keys: int, outer: bool) -> int:
+        """Of what the body reads: the frame before, its outer keys if these are inputs, and the mark."""
+        return features + 2 * keys * outer + 1
 
     def losses(self, batch: RollBatch) -> tuple[Tensor, Tensor]:
         """−log p of the keys that sound in each frame, and of those that are struck, nats, [time, batch] each."""
@@ -95,25 +112,34 @@ class MusicNetwork(nn.Module):
     def _read(self, roll: Tensor, before: Tensor | None, lengths: Tensor, state: Any) -> Window:
         first = torch.zeros_like(roll[0]) if before is None else before
         inputs = self._inputs(torch.cat([first.unsqueeze(0), roll[:-1]]), before is None)
-        hidden, state = self.body(inputs, state, lengths)
+        hidden, state = self._heard(inputs, state, lengths)
         return Window(hidden, roll, valid_steps(len(roll), lengths, hidden), state)  # pyright: ignore[reportArgumentType]
 
     def _read_and_told(self, *cut: Any) -> tuple[tuple[Tensor, Tensor], Any]:
         window = self._read(*cut)
         return self.told(window), window.state
 
-    @staticmethod
-    def _inputs(frames: Tensor, first: bool) -> Tensor:
-        """Frames [time, batch, features] with the mark."""
-        mark = torch.zeros(*frames.shape[:2], 1, device=frames.device)
-        mark[0] = float(first)
-        return torch.cat([frames.float(), mark], -1)
+    def _heard(self, inputs: Tensor, state: Any, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        """What the head reads, and the state after."""
+        hidden, state = self.body(inputs, state, lengths)
+        return torch.cat([hidden, self.body.input_dropout(inputs)], -1) if self.shortcut else hidden, state
+
+    def _inputs(self, frames: Tensor, first: bool) -> Tensor:
+        """Frames [time, batch, features] with what else the body reads."""
+        frames = frames.float()
+        parts = [frames, torch.zeros_like(frames[..., :1])]
+        parts[1][0] = float(first)
+        if self.outer:
+            sounding = frames[..., : self.keys]
+            below = sounding.cumsum(-1)
+            parts += [sounding * (below == 1), sounding * (below == below[..., -1:])]
+        return torch.cat(parts, -1)
 
     def after(self, batch: RollBatch | None) -> tuple[Tensor, Any]:
         """What the head reads to tell the frame after a whole piece, or, if None, the first, [1, hidden]; the state."""
         if batch is None:
             device, features = next(self.parameters()).device, self.keys * (1 if self.struck is None else 2)
-            hidden, state = self.body(self._inputs(torch.zeros(1, 1, features, device=device), True), None)
+            hidden, state = self._heard(self._inputs(torch.zeros(1, 1, features, device=device), True), None)
             return hidden[0], state
         state = None
         for window in self.windows(batch):
@@ -122,7 +148,7 @@ class MusicNetwork(nn.Module):
 
     def step(self, frame: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The same after one more frame, [1, features]."""
-        hidden, state = self.body(self._inputs(frame.unsqueeze(0), False), state)
+        hidden, state = self._heard(self._inputs(frame.unsqueeze(0), False), state)
         return hidden[0], state
 
     def draw(self, hidden: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ostinato.codecs.music import RollSettings
 from ostinato.settings import Settings
-from ostinato.tasks.recurrent_settings import RecurrentSettings
+from ostinato.tasks.recurrent_settings import RecurrentDropoutSettings
 from ostinato.training.settings import TrainingSettings
 
 
@@ -23,13 +23,15 @@ class PieceSettings(RollSettings):
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="pieces kept for validation, drawn at random")
 
 
-class MusicSettings(PieceSettings, RecurrentSettings, TrainingSettings):
+class MusicSettings(PieceSettings, RecurrentDropoutSettings, TrainingSettings):
     """All that can be set about a music model."""
 
     head: Literal["nade", "bernoulli"] = Field(
         "nade", description="nade: each key given those below it, so that chords are whole; bernoulli: each for itself"
     )
     nade_units: int = Field(64, ge=1, description="hidden units of nade")
+    outer: bool = Field(True, description="the highest and the lowest key of a frame are inputs of their own as well")
+    shortcut: bool = Field(True, description="the head reads the frame before beside the network's output")
     bptt_steps: int = Field(
         256, ge=0, description="steps back-propagated through; a longer piece carries its state on. 0: all of a piece"
     )

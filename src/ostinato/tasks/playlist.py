@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -13,10 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ostinato.beam_search import Beam, beam_search
-from ostinato.bundle import read_json
 from ostinato.codecs.items import ItemCodec, ItemSettings
-from ostinato.errors import BundleError, SettingsError, nearest
-from ostinato.files import write_text
+from ostinato.codecs.playlists import PlaylistCodec
+from ostinato.errors import SettingsError
 from ostinato.heads import Softmax
 from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.networks import map_state
@@ -54,59 +52,6 @@ class PlaylistSettings(EventSettings, ItemSettings, RecurrentSettings, TrainingS
     )
     tie_weights: bool = Field(True, description="an item has one vector, where it is read and where it is told")
     max_items: int = Field(200, ge=2, description="of a playlist; what is beyond is left out")
-
-
-class PlaylistCodec:
-    """Items ↔ ids, and artists ↔ ids that go on from theirs.
-
-    Args:
-        items: the codec of the items.
-        artists: in the order of their ids.
-    """
-
-    def __init__(self, items: ItemCodec, artists: Sequence[str]) -> None:
-        self.items, self.artists = items, tuple(artists)
-        self._artists = {name: len(items) + at for at, name in enumerate(self.artists)}
-
-    @property
-    def vocabulary(self) -> list[str]:
-        """Names by id, `<unk>` first, artists last."""
-        return [*self.items.vocabulary.tokens, *self.artists]
-
-    def artist_ids(self, names: Iterable[str]) -> list[int]:
-        """Ids of artists; -1 where there is none."""
-        return [self._artists.get(name, -1) for name in names]
-
-    def seed(self, name: str) -> int:
-        """The id of an item, or else of an artist.
-
-        Raises:
-            SettingsError: naming the nearest, if it is neither.
-        """
-        if name in self.items.vocabulary:
-            return int(self.items.vocabulary.ids([name])[0])
-        if name in self._artists:
-            return self._artists[name]
-        what = "an item or an artist" if self.artists else "an item"
-        hint = nearest(name, self.vocabulary[1:])
-        raise SettingsError(f"--from {name!r}: not {what} of the playlists that were learned{hint}")
-
-    def save(self, folder: Path) -> None:
-        """Write both."""
-        self.items.save(folder)
-        write_text(folder / "artists.json", json.dumps({"artists": self.artists}, ensure_ascii=False, indent=0) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> PlaylistCodec:
-        """What `save` wrote.
-
-        Raises:
-            BundleError: if a file is missing or damaged.
-        """
-        artists = read_json(folder / "artists.json").get("artists")
-        if not isinstance(artists, list) or not all(isinstance(name, str) for name in artists):
-            raise BundleError(f"{folder / 'artists.json'}: damaged: expected a list of strings")
-        return cls(ItemCodec.load(folder), artists)
 
 
 class PlaylistBatch(NamedTuple):
@@ -252,7 +197,7 @@ class Playlist(SupervisedModel):
         return hidden.flatten(0, 1), torch.where(time < lengths, targets, IGNORED).flatten()
 
     def measure(self, batches: Iterable[PlaylistBatch]) -> dict[str, float]:
-        """−log p of an item given the first and those before, its perplexity, and how it is ranked among all."""
+        """−log p of an item given the first and those before, among all that were not; perplexity; how it is ranked."""
         return self._measured(batches, beside=False)
 
     def measure_fully(self, batches: Iterable[PlaylistBatch]) -> dict[str, float]:
@@ -268,13 +213,18 @@ class Playlist(SupervisedModel):
             steps = len(batch.items) - 1
             rows, at = (targets.view(steps, -1) >= 0).t().nonzero(as_tuple=True)
             hidden = flat.view(steps, len(batch.lengths), -1)[at, rows]
-            total += float(head.full_loss(hidden, targets.view(steps, -1)[at, rows]))
-            counted += len(hidden)
             items = batch.items.cpu().numpy()
             histories = [items[:length, row] for row, length in enumerate(batch.lengths.tolist())]
             wanted = Wanted(histories, rows.cpu().numpy(), at.cpu().numpy() + 1)
-            own = {"model": lambda part, hidden=hidden: nn.functional.linear(hidden[part], head.weight, head.bias)}
-            ranking.add(wanted, own | (baselines(self.codec.items, wanted) if beside else {}))
+
+            def among_the_rest(part: slice, hidden: Tensor = hidden, wanted: Wanted = wanted) -> Tensor:
+                return wanted.without_seen(nn.functional.linear(hidden[part], head.weight, head.bias).float(), part)
+
+            for part in wanted.parts(head.vocabulary_size):
+                log_p = among_the_rest(part).log_softmax(dim=1)
+                total -= float(log_p.gather(1, targets.view(steps, -1)[at, rows][part].unsqueeze(1)).sum())
+            counted += len(hidden)
+            ranking.add(wanted, {"model": among_the_rest} | (baselines(self.codec.items, wanted) if beside else {}))
         loss = total / max(1, counted)
         found = {"loss": loss, "perplexity": float(np.exp(min(loss, 700.0)))} | ranking.figures("model")
         others = {name: ranking.figures(name) for name in ("popularity", "item-knn")}

@@ -14,49 +14,17 @@ from torch import Tensor, nn
 
 from ostinato.codecs.items import GAPS, ItemCodec, ItemSettings, gap_classes
 from ostinato.errors import DataError, SettingsError
-from ostinato.kernels.cross_entropy import IGNORED
 from ostinato.ranking_heads import RankingHead
 from ostinato.tasks.corpus import Sources, resolve, source_names
 from ostinato.tasks.events import EventReader, EventSettings, History
+from ostinato.tasks.histories import FromSessions, HistoryBatch, ItemEmbedding, history_batch
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.parts import Part
 from ostinato.tasks.ranking_figures import Ranking, Wanted, baselines
 from ostinato.tasks.recommender_settings import EvaluateSettings, PredictSettings, RankingSettings, RecommenderSettings
 from ostinato.tasks.recurrent_settings import recurrent_network
-from ostinato.tasks.supervised import FromExamples, Prepared, Row, SupervisedModel, Unusable, pad
+from ostinato.tasks.supervised import Prepared, Row, SupervisedModel, Unusable
 from ostinato.topologies import SeqToSeq
-from ostinato.training.session_parallel import SessionParallel, SessionWindow
-
-
-class ItemEmbedding(nn.Embedding):
-    """A vector for each item; with gaps, one for how long ago the item before was is added.
-
-    Args:
-        items: how many.
-        features: of a vector.
-        gaps: classes of pauses; 0 to read none.
-    """
-
-    def __init__(self, items: int, features: int, gaps: int) -> None:
-        super().__init__(items, features)
-        self.gaps = nn.Embedding(gaps, features) if gaps else None
-
-    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Items and pauses, int64 [time, batch] each → [time, batch, feature]."""
-        items = super().forward(inputs[0])
-        return items if self.gaps is None else items + self.gaps(inputs[1])
-
-
-class HistoryBatch(NamedTuple):
-    """Histories side by side."""
-
-    columns: tuple[Tensor, ...]
-    """Items and pauses, int64 [time, batch] each."""
-    targets: Tensor
-    """The item after each, int64 [time, batch]; −100 where none is to be told."""
-    lengths: Tensor
-    missed: Tensor
-    """Items to be told that training never met, or before which none is known, int64 [batch]."""
 
 
 class Recommendation(NamedTuple):
@@ -164,17 +132,8 @@ class Recommender(SupervisedModel):
         return {"items": ids, "gaps": gaps, "first": [max(first, 1)], "missed": [missed]}
 
     def batch(self, rows: Sequence[Row]) -> HistoryBatch:
-        """Histories side by side; every item is read, the last one too, which tells the next of all."""
-        items, lengths = pad([row["items"] for row in rows] or [np.zeros(0, np.int32)])
-        gaps, _ = pad([row["gaps"] for row in rows])
-        if not len(items):  # nothing of any of them is known
-            items, gaps = (torch.zeros(1, len(rows), dtype=torch.int64) for _ in range(2))
-        targets = torch.full_like(items, IGNORED)
-        targets[:-1] = torch.where(items[1:] > 0, items[1:], IGNORED)
-        for column, row in enumerate(rows):
-            targets[: int(row["first"][0]) - 1, column] = IGNORED
-        missed = torch.tensor([int(row["missed"][0]) for row in rows])
-        return HistoryBatch((items, gaps), targets, lengths, missed)
+        """Histories side by side."""
+        return history_batch(rows)
 
     def count(self, batch: HistoryBatch) -> int:
         """Items to tell."""
@@ -361,32 +320,3 @@ def _block(found: Recommendation) -> str:
     width = max((len(name) for name, _ in found.items), default=0)
     lines += [f"{place:>3}  {name:<{width}}  {score:.4f}" for place, (name, score) in enumerate(found.items, 1)]
     return "\n".join(lines)
-
-
-class FromSessions(FromExamples):
-    """The objective: the next item, over session-parallel windows through which the state is carried."""
-
-    def __init__(self, model: Recommender, corpus: Prepared) -> None:
-        super().__init__(model, corpus)
-        self._descended = model.descended
-        s, table = model.settings, corpus.train
-        columns = (table.values("items"), table.values("gaps"))
-        ends = np.cumsum(table.lengths("items"))
-        self.windows = SessionParallel(columns, ends, s.batch_size, s.bptt_steps, s.seed)
-
-    def initial_state(self) -> Any:
-        """Zeros."""
-        return self.network.initial_state(self.windows.batch_size)
-
-    def count(self, window: SessionWindow) -> int:
-        """Items to tell."""
-        return int((window.targets >= 0).sum())
-
-    def loss(self, window: SessionWindow, state: Any) -> tuple[Tensor, Any]:
-        """Σ of the loss over a window, and the state after it."""
-        s = self.model.settings
-        batch = self.model.on_device(window)
-        state = state if s.carry_state else self.initial_state()
-        with torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            hidden, state = self.network(batch.columns, state, resets=batch.resets)
-            return self._descended(hidden, batch.targets), state

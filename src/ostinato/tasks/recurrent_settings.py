@@ -57,6 +57,22 @@ class WholeSequenceSettings(RecurrentSettings):
         return self
 
 
+class RecurrentDropoutSettings(RecurrentSettings):
+    """What a recurrent network is made of whose recurrent product is thinned out too, for small data."""
+
+    recurrent_dropout: float = Field(
+        0.0, ge=0, lt=1, description="of the hidden state in the recurrent product, the same units at all steps"
+    )
+    weight_dropout: float = Field(0.0, ge=0, lt=1, description="of recurrent weights, the same at all steps")
+
+    @model_validator(mode="after")
+    def _have_what_is_dropped(self) -> Self:
+        for name in ("recurrent_dropout", "weight_dropout"):
+            if getattr(self, name) and not CELLS[self.cell].recurrent:
+                raise ValueError(f"{name}: {self.cell} has no recurrent product; leave it out")
+        return self
+
+
 def recurrent_network(settings: RecurrentSettings, input_size: int, bidirectional: bool = False) -> Deep:
     """The layers that settings describe, untrained; `hidden_size` is that of each direction.
 
@@ -68,6 +84,8 @@ def recurrent_network(settings: RecurrentSettings, input_size: int, bidirectiona
     options: dict[str, Any] = {"layer_norm": s.layer_norm}
     if isinstance(s, WholeSequenceSettings):
         options["batch_norm"] = s.batch_norm
+    if isinstance(s, RecurrentDropoutSettings):
+        options |= {"recurrent_dropout": s.recurrent_dropout, "weight_dropout": s.weight_dropout}
     layers: list[Recurrent | Bidirectional] = []
     for _ in range(s.num_layers):
         cells = [CELLS[s.cell](input_size, s.hidden_size, **kinds) for _ in range(2 if bidirectional else 1)]

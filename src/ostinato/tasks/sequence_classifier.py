@@ -24,9 +24,11 @@ from ostinato.tasks.classifier_network import labelling_network
 from ostinato.tasks.classifier_settings import LabellingSettings
 from ostinato.tasks.committee import Committee
 from ostinato.tasks.corpus import Sources
+from ostinato.tasks.explaining import integrated_weights
 from ostinato.tasks.labelling import LabelledBatch, LabellingModel
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.sequence_examples import SEQUENCE, SequenceExample, SequenceReader, SequenceSettings
+from ostinato.tasks.sequence_picture import MOST, Shown, check_picture, draw
 from ostinato.tasks.supervised import Row, SupervisedModel, Unusable
 from ostinato.tasks.text_inputs import TextInputs
 from ostinato.topologies import SeqToVec
@@ -49,6 +51,9 @@ class SequenceClassifierSettings(
     """All that can be set about a classifier of sequences."""
 
     dropout: float = Field(0.3, ge=0, lt=1, description="between layers, after the last, and of items before the first")
+    batch_size: int = Field(16, ge=1, description="sequences side by side; there are seldom as many as texts")
+    epochs: int = Field(30, ge=1, description="passes over the training data")
+    patience: int | None = Field(10, ge=1, description="stop after so many evaluations without gain")
 
     def around(self) -> tuple[float, float]:
         """Dropout before the first layer, where frames lose nothing unless that is wanted, and after the last."""
@@ -74,6 +79,10 @@ class PredictSettings(Settings):
 
     top: int = Field(1, ge=1, description="how many labels, the best first")
     probabilities: bool = Field(False, description="the probability of every label")
+    explain: bool = Field(False, description="how much each step speaks for the best label, or against it")
+    plot: Path | None = Field(
+        None, description="draw the sequences, and what their steps say, into this .png, .svg or .pdf (the extra plot)"
+    )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "folders"] | None = Field(
         None, description="of the files; folders: each file is a sequence [default: as in training]"
     )
@@ -110,6 +119,12 @@ class SequenceClassifier(LabellingModel):
     things = "sequences"
 
     @property
+    def pipeline_tag(self) -> str:
+        """What the Hub calls the task."""
+        of = {"audio": "audio", "midi": "audio", "images": "image"}
+        return f"{of.get(self.settings.input, 'tabular')}-classification"
+
+    @property
     def columns(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride] - by the settings
         """Of a row: its steps' ids or numbers, frames on end, labels as ids or a number."""
         found = {"words": "<i4", "target": "<f8"}
@@ -133,7 +148,7 @@ class SequenceClassifier(LabellingModel):
         """Reads labelled sequences as the settings say, but for changes of them."""
         settings = self._part(SequenceSettings)
         if self._in_memory:
-            settings = SequenceSettings.checked({"input": self.settings.input, "column": [SEQUENCE]})
+            settings = SequenceSettings.checked({"input": self.settings.input})
         return SequenceReader(files, settings.model_copy(update=changes))
 
     def learn_codec(self, examples: Callable[[], Iterator[SequenceExample]]) -> LabelledFrames:
@@ -225,13 +240,37 @@ class SequenceClassifier(LabellingModel):
         """What stands beside each sequence, and its best labels; see `ostinato predict`.
 
         To the row's own fields come `label` and `score`, with several labels `labels` and `scores`; of items `unknown`,
-        those that training did not have, if there are any.
+        those that training did not have, if there are any; with `explain` the `weights` of its steps. A picture has
+        room for the first `MOST` sequences.
         """
         changes = {name: value for name, value in options.plain().items() if value is not None}
-        top, every = changes.pop("top"), changes.pop("probabilities")
+        top, every, explain, plot = (changes.pop(name, None) for name in ("top", "probabilities", "explain", "plot"))
+        if plot is not None:
+            check_picture(Path(plot))
         first, second = tee(self.reader(files, **changes).sequences(labelled=False))
         told = self.rank(first, len(self.labels) if every and self.labels else top)
+        shown: list[Shown] = []
         for example, found in zip(second, told, strict=False):
             unknown = self.codec.frame_codec.unknown(example.sequence)
             fields = example.fields | ({"unknown": unknown} if unknown else {})
-            yield self._predicted(fields, found, len(found.labels), None)
+            said = self._predicted(fields, found, len(found.labels), None)
+            if explain or (plot is not None and len(shown) < MOST):
+                weights = self.step_weights(example)
+                if plot is not None and len(shown) < MOST:
+                    shown.append(self._shown(example, said.text.split("\t")[0], weights))
+                if explain:
+                    said = said._replace(row=said.row | {"weights": [round(each, 4) for each in weights.tolist()]})
+            yield said
+        if plot is not None and shown:
+            draw(shown, Path(plot))
+
+    def step_weights(self, sequence: Any) -> np.ndarray:
+        """How much each step speaks for the best label, float [time]; see `explaining.integrated_weights`."""
+        return integrated_weights(self, self.encode(self.asked(sequence)))
+
+    def _shown(self, example: SequenceExample, label: str, weights: np.ndarray) -> Shown:
+        row = self.encode(self.asked(example))
+        steps = self.codec.vocabulary if not self.codec.size else ()
+        names = [steps[each] for each in row["words"]] if steps else []
+        frames = row["vectors"].reshape(len(row["words"]), -1) if self.codec.size else np.zeros((len(names), 0))
+        return Shown(Path(str(example.fields.get("file", example.where))).name, label, frames, weights, names)

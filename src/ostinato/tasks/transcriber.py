@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -23,6 +24,7 @@ from ostinato.spec_augment import Sounds, SpecAugment
 from ostinato.tasks.clips import Clip, ClipReader
 from ostinato.tasks.corpus import Sources, resolve, source_names
 from ostinato.tasks.fusing import LanguageModelScorer
+from ostinato.tasks.heard_picture import draw_heard, need_matplotlib
 from ostinato.tasks.hearing import hear
 from ostinato.tasks.model import Predicted
 from ostinato.tasks.recurrent_settings import recurrent_network
@@ -171,8 +173,9 @@ class Transcriber(SupervisedModel):
     def evaluate_with(self, corpus: Sources, **options: Any) -> dict[str, float]:
         """As `evaluate`, but decoded as options say; see `PredictSettings`."""
         chosen = PredictSettings.checked(options)
-        files = resolve(source_names(corpus, None)["corpus"], Path())
-        rows = [row for row in map(self._usable, self.reader(files).examples()) if row is not None]
+        with tempfile.TemporaryDirectory() as scratch:
+            files = resolve(source_names(corpus, None)["corpus"], Path(scratch))
+            rows = [row for row in map(self._usable, self.reader(files).examples()) if row is not None]
         size = self.settings.batch_size
         rows.sort(key=lambda row: len(row["steps"]))
         batches = (self.batch(rows[at : at + size]) for at in range(0, len(rows), size))
@@ -237,26 +240,56 @@ class Transcriber(SupervisedModel):
         """
         return self._transcripts((Path(path) for path in paths), PredictSettings.checked(options))
 
+    predict = transcribe
+
     def predictions(self, files: Sequence[Path], options: PredictSettings) -> Iterator[Predicted]:
         """What is said in sound files, and in those that tables name; see `ostinato predict`."""
         listed: deque[tuple[Path, str | None]] = deque()
+        tables = {path for path in files if path.suffix and not is_sound(path)}
 
         def paths() -> Iterator[Path]:
             for path in files:
-                table = path.suffix and not is_sound(path)
-                for clip in self.reader([path]).examples() if table else [Clip(path, "", "")]:
-                    listed.append((clip.path, clip.text if table else None))
+                for clip in self.reader([path]).examples() if path in tables else [Clip(path, "", "")]:
+                    listed.append((clip.path, clip.text if path in tables else None))
                     yield clip.path
 
-        seconds = self.codec.audio.step_seconds
+        seconds, drawn = self.codec.audio.step_seconds, 0
+        if options.pictures is not None:
+            need_matplotlib()
+            Path(options.pictures).mkdir(parents=True, exist_ok=True)
         for found in self._transcripts(paths(), options):
             path, text = listed.popleft()
+            if options.pictures is not None:
+                drawn += 1
+                self.draw(path, Path(options.pictures) / f"{drawn}-{path.stem}.png", options, found.text)
             times = [
                 [self.codec.vocabulary[each.label], round(each.first * seconds, 3), round((each.last + 1) * seconds, 3)]
                 for each in found.labels
             ]
             row = {"audio": path.name, "text": found.text, "log_p": found.log_p, "times": times}
-            yield Predicted(row if text is None else row | {"reference": text}, found.text)
+            yield Predicted(row | {"reference": text} if tables else row, found.text)
+
+    def posteriors(self, path: str | Path, piece_seconds: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+        """What CTC reads: p of each class at each step, float32 [steps, classes]; and the features, [steps, features].
+
+        Args:
+            path: of the sound.
+            piece_seconds: longer ones are read in pieces, as in `transcribe`.
+        """
+        audio = self.codec.audio
+        parts = quiet_pieces(audio.frames(Path(path)), max(1, int(piece_seconds / audio.step_seconds)))
+        found = self.in_order(parts, self._posteriors, lambda part: _row(part, np.zeros(0, np.int32), ""))
+        return np.concatenate(list(found)), np.concatenate(parts)
+
+    def _posteriors(self, batch: Sounds) -> list[np.ndarray]:
+        hidden, _ = self.network(batch, lengths=batch.lengths)
+        p = self.network.head.log_probabilities(hidden).exp().cpu().numpy()
+        return [p[:length, row] for row, length in enumerate(batch.lengths.tolist())]
+
+    def draw(self, sound: Path, picture: Path, options: PredictSettings, title: str) -> None:
+        """Write a PNG of what is heard in a sound: log-mel features, and above them the labels over time."""
+        p, features = self.posteriors(sound, options.piece_seconds)
+        draw_heard(picture, features, p, list(self.codec.vocabulary), self.codec.audio, f"{sound.name}: {title}")
 
     def _transcripts(self, paths: Iterable[Path], options: PredictSettings) -> Iterator[Transcript]:
         """A transcript of each file; a long one is read in pieces that end where it is quiet."""
@@ -267,7 +300,7 @@ class Transcriber(SupervisedModel):
 
         def pieces() -> Iterator[np.ndarray]:
             for path in paths:
-                parts = quiet_pieces(audio.frames(path), longest)
+                parts = quiet_pieces(audio.frames(path, longest_seconds=options.longest_seconds), longest)
                 waiting.append([len(part) for part in parts])
                 yield from parts
 

@@ -74,6 +74,10 @@ class PredictSettings(Settings):
         None, description="added for each token of the language model, which favours short texts [default: 0]"
     )
     piece_seconds: float = Field(30.0, ge=1, description="longer sounds are cut where they are quiet")
+    longest_seconds: float = Field(14_400.0, gt=0, description="a longer sound is refused; a stream has no end")
+    pictures: str | None = Field(
+        None, description="folder to draw each sound into, with the labels over time (the extra plot)"
+    )
     stream: bool = Field(False, description="tell what is said while it is said, of - or of a wav file")
     pause_seconds: float = Field(1.0, gt=0, description="stream: so long without a label ends a line")
     raw: Literal["s16le", "s32le", "f32le", "u8"] | None = Field(
@@ -91,6 +95,8 @@ class PredictSettings(Settings):
             raise ValueError("lm: needs several prefixes to choose from: beam_size of 2 or more")
         if self.stream and self.beams > 1:
             raise ValueError("stream: tells each label once it is heard, and a beam may change its mind; leave it out")
+        if self.stream and self.pictures:
+            raise ValueError("pictures: a stream has no end at which it could be drawn; leave one out")
         if not self.stream and (self.raw or self.rate):
             raise ValueError("raw, rate: are of a stream; a file says itself what it is")
         if self.rate and not self.raw:

@@ -79,13 +79,16 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[lis
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], numbers: list[Any]) -> None:
-    """Put back what `optimizer_tensors` took."""
+    """Put back what `optimizer_tensors` took, each laid out in memory as its weight: a fused optimiser goes by that."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     entries = [
         (name.removeprefix("optimizer."), value) for name, value in tensors.items() if name.startswith("optimizer.")
     ]
     for name, value in [*entries, *numbers]:
         index, key = name.split(".", 1)
+        if isinstance(value, Tensor) and value.shape == (weight := weights[int(index)]).shape:
+            value = torch.empty_like(weight, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -19,7 +19,15 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSetting
     Ba 2015) with β₂ = 0.99, since a few thousand steps are usual here; AdamW (Loshchilov & Hutter 2019), whose decay is
     apart from the gradient.
     """
-    parameters, decay = list(parameters), settings.weight_decay
+    held = list(parameters)
+    made = _optimizer(held, settings)
+    # a fused step leaves no mark on the weights, by which copies packed for single steps are known to be old
+    made.register_step_post_hook(lambda *_: torch.autograd.graph.increment_version(held))
+    return made
+
+
+def _optimizer(parameters: list[nn.Parameter], settings: TrainingSettings) -> Optimizer:
+    decay = settings.weight_decay
     rate = 1e-3 if settings.learning_rate == "auto" else settings.learning_rate
     # fused: one pass over a weight instead of one for every operation of the formula
     match settings.optimizer:
