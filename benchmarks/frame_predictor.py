@@ -10,10 +10,10 @@ optimiser and schedule, for the same time of the processor: how many steps that 
 with the best cross-entropy on the validation sequences is kept; nothing is chosen on test.
 
     python benchmarks/frame_predictor.py [--models conv-lstm,lstm] [--seeds 1,2,3] [--minutes 5] [--folder KEPT]
-    python benchmarks/frame_predictor.py --folder KEPT --picture docs/images/frame-predictor.png
+    python benchmarks/frame_predictor.py --picture docs/images/frame-predictor.png [--folder KEPT]
     python benchmarks/frame_predictor.py --speed
 
-The picture is of what the kept models of the first seed tell of scikit-learn's digits, enlarged, which are new to them.
+The picture is of the demo's ball, told by both after as many steps on the same clips.
 
 *--speed*: forward and backward of a layer over ten frames, beside a ConvLSTM as it is usually written in PyTorch: each
 step convolves input and state together, features first. Medians of the processor's time on one core, in turn.
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 import ostinato
 from data import need
 from ostinato import ConvLSTMCell, ConvRecurrent, FramePredictor
-from ostinato.cli.demo_frame_predictor import wander
+from ostinato.cli.demo_frame_predictor import clips, wander
 
 SIDE, SEEN, TOLD = 32, 10, 10
 TRAIN, VALIDATION, TEST = 4000, 200, 1000  # sequences
@@ -45,6 +45,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "conv-lstm": {"cell": "conv-lstm", "hidden_size": 32, "kernel_size": 3, "patch_size": 4, "learning_rate": 0.01},
     "conv-gru": {"cell": "conv-gru", "hidden_size": 32, "kernel_size": 3, "patch_size": 4, "learning_rate": 0.01},
     "lstm": {"cell": "lstm", "hidden_size": 512, "learning_rate": 0.003},
+}
+BALL: dict[str, dict[str, Any]] = {  # the first is the demo's
+    "conv-lstm": {"hidden_size": 16, "kernel_size": 5, "patch_size": 2, "learning_rate": 0.01},
+    "lstm": {"cell": "lstm", "hidden_size": 256, "learning_rate": 0.003},
 }
 COMMON = {"input_frames": SEEN, "target_frames": TOLD, "batch_size": 16, "num_layers": 2, "gradient_by_lag": False}
 
@@ -197,29 +201,34 @@ def speed(rounds: int = 5) -> None:
         print(f"| {shape} | {a:.1f} | {b:.1f} | {c:.1f} | {c / a:.2f} |", flush=True)
 
 
-def picture(folder: Path, models: list[str], seed: int, path: Path) -> None:
-    """Draw what models of a folder tell of two digits of scikit-learn: every second frame, a row each."""
+def picture(folder: Path, path: Path) -> None:
+    """Draw what models of the demo's ball tell of a clip that they have not seen, a row each; train them if need be."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
-    from scipy.ndimage import zoom
-    from sklearn.datasets import load_digits
 
-    loaded: Any = load_digits()
-    enlarged: Any = zoom(loaded.images * (255 / 16), (1, 14 / 8, 14 / 8), order=1)
-    clip = wander(enlarged.clip(0, 255), 1, SEEN + TOLD, SIDE, 2, seed=5)[0]
-    rows = {"seen": clip[:SEEN] / 255, "what follows": clip[SEEN:] / 255}
-    for name in models:
-        rows[name] = ostinato.load(folder / f"{name}-{seed}").predict(clip[:SEEN])[..., 0]
-    rows["copied"] = np.repeat(clip[SEEN - 1 : SEEN] / 255, TOLD, axis=0)
-    shown = range(1, TOLD, 2)
-    figure, places = pyplot.subplots(len(rows), len(shown), figsize=(1.5 * len(shown) + 1, 1.55 * len(rows)), dpi=100)
+    train_clips, test_clips = clips()
+    np.save(folder / "ball.npy", train_clips)
+    clip = test_clips[0]
+    seen = len(clip) // 2
+    rows = {"seen": clip[:seen] / 255, "what follows": clip[seen:] / 255}
+    for name, settings in BALL.items():
+        if not (place := folder / f"ball-{name}").exists():
+            plan = {"input_frames": seen, "target_frames": seen, "epochs": 10, "batch_size": 8, "seed": 1}
+            FramePredictor(**plan | settings).fit(folder / "ball.npy", output=place, progress=False)
+        model = ostinato.load(place)
+        np.save(folder / "others.npy", test_clips)
+        figures = model.evaluate(folder / "others.npy")
+        print(name, {key: round(figures[key], 4) for key in ("mse", "copy_mse", "ssim", "copy_ssim", "cross_entropy")})
+        rows[name] = model.predict(clip[:seen])[..., 0]
+    rows["copied"] = np.repeat(clip[seen - 1 : seen] / 255, seen, axis=0)
+    figure, places = pyplot.subplots(len(rows), seen, figsize=(1.3 * seen + 0.6, 1.42 * len(rows)), dpi=100)
     for (name, frames), line in zip(rows.items(), places, strict=True):
-        for frame, place in zip(shown, line, strict=True):
-            place.imshow(frames[frame], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        for at, (frame, place) in enumerate(zip(frames, line, strict=True)):
+            place.imshow(frame, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             place.set(xticks=[], yticks=[])
-            place.set_title(f"{frame + 1 - SEEN if name == 'seen' else frame + 1:+d}", fontsize=9)
+            place.set_title(f"frame {at + 1 if name == 'seen' else seen + at + 1}", fontsize=9)
         line[0].set_ylabel(name, fontsize=11)
     figure.tight_layout()
     figure.savefig(path)
@@ -232,7 +241,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="of the processor, for each training")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE: a setting of all models")
     parser.add_argument("--folder", type=Path, help="where models and figures are kept")
-    parser.add_argument("--picture", type=Path, help="draw what the models of --folder tell")
+    parser.add_argument("--picture", type=Path, help="draw what both tell of the demo's ball")
     parser.add_argument("--speed", action="store_true", help="time a layer instead")
     options = parser.parse_args()
     if options.speed:
@@ -240,9 +249,9 @@ def main() -> None:
         speed()
         return
     if options.picture:
-        if options.folder is None:
-            parser.error("--picture: of which models? give --folder")
-        picture(options.folder, options.models.split(","), int(options.seeds.split(",")[0]), options.picture)
+        with tempfile.TemporaryDirectory() as scratch:
+            (folder := options.folder or Path(scratch)).mkdir(parents=True, exist_ok=True)
+            picture(folder, options.picture)
         return
     torch.set_num_threads(1)
     for each in options.set:
