@@ -8,7 +8,10 @@ GROUP = LazyGroup(
     "fit",
     {
         "language-model": ("ostinato.cli.fit_language_model", "Text to a model that writes and scores text."),
-        "classifier": ("ostinato.cli.fit_classifier", "Texts, series, sounds, … with labels to a model that names them."),
+        "classifier": (
+            "ostinato.cli.fit_classifier",
+            "Texts, series, sounds … with labels to a model that names them.",
+        ),
         "tagger": ("ostinato.cli.fit_tagger", "Tagged sentences to a model that tags others."),
         "forecaster": ("ostinato.cli.fit_forecaster", "Series to a model that tells how they go on, with intervals."),
         "similarity": ("ostinato.cli.fit_similarity", "Pairs of texts with a score to a model that compares texts."),
