@@ -96,9 +96,8 @@ def demo(folder: Path, minutes: float | None, quiet: bool) -> None:
             Path(scratch), "held-out.csv", scenes(digits[1400:1500], labels[1400:1500], 20, 300, 1), 1
         )
         model = Captioner(
-            cell="gru", hidden_size=128, embedding_size=64, filters=(16, 32, 64), dropout=0.0, epochs=24, batch_size=16,
-            vector_size=64, learning_rate=0.003, attention="general", criterion="exact", max_minutes=minutes,
-            seed=1, threads=1,
+            cell="gru", hidden_size=128, embedding_size=64, filters=(16, 32, 64), dropout=0.0, epochs=12, batch_size=16,
+            vector_size=128, learning_rate=0.001, criterion="exact", max_minutes=minutes, seed=1, threads=1,
         )  # fmt: skip
         model.fit(train, checked, folder, overwrite=is_demo(folder, NAME), progress=False if quiet else None)
     told = list(model.predict(scene.image for scene in held_out))

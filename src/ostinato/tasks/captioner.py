@@ -71,7 +71,7 @@ class CaptionerSettings(
     bleu_tokenizer: str = Field("auto", description="sacrebleu's; auto: zh where captions are Chinese, else 13a")
     batch_size: int = Field(64, ge=1, description="images side by side")
     epochs: int = Field(20, ge=1, description="passes over the training data")
-    learning_rate: float | Literal["auto"] = Field(0.002, description="peak rate; auto: found by a short sweep")
+    learning_rate: float | Literal["auto"] = Field(0.001, description="peak rate; auto: found by a short sweep")
 
     @model_validator(mode="after")
     def _agree(self) -> CaptionerSettings:
