@@ -42,8 +42,8 @@ from ostinato.cli.demo_frame_predictor import clips, wander
 SIDE, SEEN, TOLD = 32, 10, 10
 TRAIN, VALIDATION, TEST = 4000, 200, 1000  # sequences
 SETTINGS: dict[str, dict[str, Any]] = {
-    # small batches cost a convolution nothing, but the other its nine million weights at every step; by the validation
-    # sequences after a minute: batches of 16, 8 and 4 0.157, 0.148 and 0.143 nats a pixel, the other's of 16 and 8 0.161
+    # small batches cost a convolution nothing, but the other its nine million weights at every step; on the validation
+    # sequences after a minute, nats a pixel: batches of 16, 8 and 4 0.157, 0.148 and 0.143, of the other 16 and 8 0.161
     # and 0.164
     "conv-lstm": {
         "cell": "conv-lstm",
