@@ -118,7 +118,8 @@ def test_every_kind_trains_and_comes_back(changes: dict[str, Any], tmp_path: Pat
     [first, _] = load(tmp_path / "m").predict(path)
     [again, _] = model.predict(path)
     assert np.array_equal(first.point, again.point) and np.isfinite(first.quantiles).all()
-    assert math.isfinite(model.evaluate(path)["smape"])
+    found: Any = model.evaluate(path)
+    assert math.isfinite(found["smape"]) and set(found["beside"]) == {"naive", "seasonal naive"}
 
 
 def test_several_targets_and_all_that_stands_beside(tmp_path: Path) -> None:

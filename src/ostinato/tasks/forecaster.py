@@ -248,6 +248,12 @@ class Forecaster(SupervisedModel):
         """The mean loss of a value, and the figures of a `ForecastTally`; with those of the seasonal naive forecast."""
         return self.tallied(batches)[0]
 
+    def measure_fully(self, batches: Iterable[tuple[WindowBatch, Actual]]) -> dict[str, Any]:
+        """The figures of a `ForecastTally` beside those of the naive and the seasonal naive forecast."""
+        found, told = self.tallied(batches)
+        own = {name: value for name, value in found.items() if not name.startswith("seasonal_naive_")}
+        return own | {"beside": told}
+
     @torch.inference_mode()
     def tallied(self, batches: Iterable[tuple[WindowBatch, Actual]]) -> tuple[dict[str, float], dict[str, Any]]:
         """The figures, and those of all simple forecasts by their names."""
