@@ -183,7 +183,8 @@ def test_calibrated_quantiles_hold(values: list[float], seed: int) -> None:
     q = np.tile([middle - 0.01, middle, middle + 0.02], (len(y), 1))
     factors = conformal_factors(y, q, levels)
     moved = q[:, 1:2] + factors * (q - q[:, 1:2])
-    assert (y <= moved[:, 2]).mean() >= 0.9 and (y >= moved[:, 0]).mean() >= 0.9
+    near = 1e-9 * np.abs(y).max()  # the border is one of the values, found by a quotient and a product
+    assert (y <= moved[:, 2] + near).mean() >= 0.9 and (y >= moved[:, 0] - near).mean() >= 0.9
     assert (factors >= 0).all() and factors[1] == 1
 
 
