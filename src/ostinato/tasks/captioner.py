@@ -170,7 +170,8 @@ class Captioner(CaptioningModel, SupervisedModel):
     >>> for colour in ("red", "blue"):
     ...     Image.new("RGB", (8, 8), colour).save(folder / f"{colour}.png")
     >>> _ = (folder / "images.csv").write_text("image,caption\nred.png,all red\nblue.png,all blue\n")
-    >>> model = Captioner(hidden_size=16, filters=(4,), epochs=20, dropout=0, min_count=1, learning_rate=0.05)
+    >>> small = {"hidden_size": 16, "vector_size": 16, "filters": (4,), "min_count": 1}
+    >>> model = Captioner(**small, epochs=30, dropout=0, learning_rate=0.02)
     >>> _ = model.fit(folder / "images.csv", folder / "images.csv", progress=False)
     >>> [each.text for each in model.predict([folder / "red.png", folder / "blue.png"])]
     ['all red', 'all blue']
